@@ -1,0 +1,7 @@
+//! The names of a region: zones generated from the inventory, answers, transfers, forwarding.
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod name;
+pub mod rr;
+pub mod zone;

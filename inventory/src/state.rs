@@ -1,0 +1,381 @@
+//! The immutable state, and the one function that makes the next.
+//!
+//! All tables are persistent maps (`imbl`): `apply` copies O(changed · log n) and shares the rest,
+//! so any number of readers keep any number of old states. Nothing here touches disk or clock.
+//! A crash loses nothing that is not also in the store.
+
+use std::{net::IpAddr, sync::Arc};
+
+use compact_str::CompactString;
+use imbl::{OrdMap, Vector};
+
+use crate::{
+    change::{ChangeSet, Row, RowKey},
+    digest::Buckets,
+    model::{Host, HostKey, Record, RecordKey, Role},
+    position::Position,
+};
+
+/// How many change sets a state remembers for followers that missed some.
+const HISTORY_SETS_MAX: usize = 1024;
+/// How many rows these change sets hold together at most; a larger change empties the history.
+const HISTORY_ROWS_MAX: usize = 20_000;
+
+/// Why rows cannot stand together. Each names both parties.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// Two values for one key.
+    #[error("{key} is defined twice: by {first} and by {second}")]
+    Twice {
+        /// The key.
+        key: Box<RowKey>,
+        /// Source that is there already.
+        first: String,
+        /// Source that comes second.
+        second: String,
+    },
+    /// Two hosts with one address.
+    #[error("hosts {first} and {second} both have the address {address}")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// `name.zone` of the host that is there already.
+        first: String,
+        /// `name.zone` of the host that comes second.
+        second: String,
+    },
+    /// The row to change is not what the author of the change saw.
+    #[error("{key} has changed meanwhile; look again and repeat the change")]
+    Stale {
+        /// The key.
+        key: Box<RowKey>,
+    },
+}
+
+/// How many hosts a product has, in all and by region; terminated ones do not count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProductTally {
+    /// All hosts with names.
+    pub hosts: u64,
+    /// Hosts with names by region.
+    pub regions: OrdMap<CompactString, u64>,
+}
+
+/// Everything that is known, at one position.
+#[derive(Debug, Clone)]
+pub struct State {
+    position: Position,
+    hosts: OrdMap<HostKey, Arc<Host>>,
+    addresses: OrdMap<IpAddr, Arc<Host>>,
+    roles: OrdMap<CompactString, Arc<Role>>,
+    records: OrdMap<RecordKey, Arc<Record>>,
+    products: OrdMap<CompactString, ProductTally>,
+    members: OrdMap<(CompactString, CompactString), u64>,
+    buckets: Arc<Buckets>,
+    history: Vector<Arc<ChangeSet>>,
+    history_rows: usize,
+}
+
+impl State {
+    /// The empty state of a new cluster.
+    pub fn empty(cluster_id: u64) -> Self {
+        let buckets = Buckets::default();
+        Self {
+            position: Position { cluster_id, epoch: 1, serial: 0, state_hash: buckets.root() },
+            hosts: OrdMap::new(),
+            addresses: OrdMap::new(),
+            roles: OrdMap::new(),
+            records: OrdMap::new(),
+            products: OrdMap::new(),
+            members: OrdMap::new(),
+            buckets: Arc::new(buckets),
+            history: Vector::new(),
+            history_rows: 0,
+        }
+    }
+
+    /// The state that stored rows make up at `cluster_id`, `epoch` and `serial`. The hash is computed afresh:
+    /// the caller compares it with the stored one.
+    pub fn from_rows(
+        cluster_id: u64,
+        epoch: u32,
+        serial: u64,
+        rows: impl IntoIterator<Item = Row>,
+    ) -> Result<Self, Conflict> {
+        let mut state = Self::empty(cluster_id);
+        let mut buckets = Buckets::default();
+        for row in rows {
+            buckets.add(&row);
+            state.insert(&row)?;
+        }
+        state.position = Position { cluster_id, epoch, serial, state_hash: buckets.root() };
+        state.buckets = Arc::new(buckets);
+        Ok(state)
+    }
+
+    /// The next state: `set.rows` applied whole, or the reasons why not.
+    ///
+    /// `set.serial` is set by the caller to the next serial. Every `old` value must be the present one.
+    /// Removals come before additions, so hosts may swap names and addresses in one set.
+    pub fn apply(&self, set: Arc<ChangeSet>) -> Result<Self, Vec<Conflict>> {
+        let mut next = self.clone();
+        let mut buckets = Buckets::clone(&self.buckets);
+        let mut conflicts = Vec::new();
+        for change in &set.rows {
+            let Some(key) = change.key() else { continue };
+            if self.get(&key) != change.old {
+                let present = self.get(&key);
+                let key = Box::new(key);
+                conflicts.push(match (&change.old, present, &change.new) {
+                    (None, Some(first), Some(second)) => {
+                        Conflict::Twice { key, first: first.source().into(), second: second.source().into() }
+                    }
+                    _ => Conflict::Stale { key },
+                });
+            } else if let Some(old) = &change.old {
+                buckets.remove(old);
+                next.remove(old);
+            }
+        }
+        for new in set.rows.iter().filter_map(|change| change.new.as_ref()) {
+            buckets.add(new);
+            if let Err(conflict) = next.insert(new)
+                && !conflicts.iter().any(|c| matches!(c, Conflict::Twice { key, .. } if **key == new.key()))
+            {
+                conflicts.push(conflict);
+            }
+        }
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        next.position.epoch = set.epoch;
+        next.position.serial = set.serial;
+        next.position.state_hash = buckets.root();
+        next.buckets = Arc::new(buckets);
+        next.remember(set);
+        Ok(next)
+    }
+
+    fn remember(&mut self, set: Arc<ChangeSet>) {
+        self.history_rows += set.rows.len();
+        self.history.push_back(set);
+        while self.history.len() > HISTORY_SETS_MAX || self.history_rows > HISTORY_ROWS_MAX {
+            let Some(oldest) = self.history.pop_front() else { break };
+            self.history_rows -= oldest.rows.len();
+        }
+    }
+
+    fn insert(&mut self, row: &Row) -> Result<(), Conflict> {
+        let twice = |first: &str| Conflict::Twice {
+            key: Box::new(row.key()),
+            first: first.into(),
+            second: row.source().into(),
+        };
+        match row {
+            Row::Host(host) => {
+                if let Some(other) = self.hosts.get(&host.key) {
+                    return Err(twice(&other.source));
+                }
+                for address in host.addresses() {
+                    if let Some(other) = self.addresses.get(&address) {
+                        return Err(Conflict::Address { address, first: other.short(), second: host.short() });
+                    }
+                }
+                for address in host.addresses() {
+                    self.addresses.insert(address, host.clone());
+                }
+                self.hosts.insert(host.key.clone(), host.clone());
+                self.count(host, 1);
+            }
+            Row::Role(role) => {
+                if let Some(other) = self.roles.insert(role.name.clone(), role.clone()) {
+                    return Err(twice(&other.source));
+                }
+            }
+            Row::Record(record) => {
+                if let Some(other) = self.records.insert(record.key.clone(), record.clone()) {
+                    return Err(twice(&other.source));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, row: &Row) {
+        match row {
+            Row::Host(host) => {
+                for address in host.addresses() {
+                    self.addresses.remove(&address);
+                }
+                self.hosts.remove(&host.key);
+                self.count(host, -1);
+            }
+            Row::Role(role) => drop(self.roles.remove(&role.name)),
+            Row::Record(record) => drop(self.records.remove(&record.key)),
+        }
+    }
+
+    /// Keeps the tallies by product, region and role.
+    fn count(&mut self, host: &Host, by: i64) {
+        let step = |n: u64| n.saturating_add_signed(by);
+        if host.is_named() {
+            let mut tally = self.products.get(&host.key.product).cloned().unwrap_or_default();
+            tally.hosts = step(tally.hosts);
+            let in_region = step(tally.regions.get(&host.region).copied().unwrap_or(0));
+            put(&mut tally.regions, host.region.clone(), in_region, in_region == 0);
+            let empty = tally.hosts == 0;
+            put(&mut self.products, host.key.product.clone(), tally, empty);
+        }
+        if host.is_serving() {
+            for role in &host.roles {
+                let key = (host.key.product.clone(), role.clone());
+                let n = step(self.members.get(&key).copied().unwrap_or(0));
+                put(&mut self.members, key, n, n == 0);
+            }
+        }
+    }
+}
+
+/// Sets `key`, or removes it when its value has become empty.
+fn put<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, key: K, value: V, empty: bool) {
+    if empty {
+        map.remove(&key);
+    } else {
+        map.insert(key, value);
+    }
+}
+
+/// What readers ask.
+impl State {
+    /// Where this state is in history.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The row under a key.
+    pub fn get(&self, key: &RowKey) -> Option<Row> {
+        match key {
+            RowKey::Host(k) => self.hosts.get(k).cloned().map(Row::Host),
+            RowKey::Role(k) => self.roles.get(k).cloned().map(Row::Role),
+            RowKey::Record(k) => self.records.get(k).cloned().map(Row::Record),
+        }
+    }
+
+    /// All hosts, ordered by product, name and zone.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.hosts.values()
+    }
+
+    /// How many hosts there are, terminated ones included.
+    pub fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// One host.
+    pub fn host(&self, key: &HostKey) -> Option<&Arc<Host>> {
+        self.hosts.get(key)
+    }
+
+    /// The hosts of a product that share a short name, ordered by zone.
+    pub fn hosts_named<'a>(&'a self, product: &str, name: &str) -> impl Iterator<Item = &'a Arc<Host>> {
+        let key = |zone: &str| HostKey { product: product.into(), name: name.into(), zone: zone.into() };
+        // Zones are labels, so every one sorts before the tilde.
+        self.hosts.range(key("")..key("~")).map(|(_, host)| host)
+    }
+
+    /// The host that has an address.
+    pub fn host_at(&self, address: IpAddr) -> Option<&Arc<Host>> {
+        self.addresses.get(&address)
+    }
+
+    /// All role definitions.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        self.roles.values()
+    }
+
+    /// The definition of a role.
+    pub fn role(&self, name: &str) -> Option<&Arc<Role>> {
+        self.roles.get(name)
+    }
+
+    /// How many running hosts of a product carry a role.
+    pub fn role_members(&self, product: &str, role: &str) -> u64 {
+        self.members.get(&(product.into(), role.into())).copied().unwrap_or(0)
+    }
+
+    /// Every (product, role) that running hosts carry, with their number.
+    pub fn members(&self) -> impl Iterator<Item = (&(CompactString, CompactString), &u64)> {
+        self.members.iter()
+    }
+
+    /// All static records, ordered by owner, type and data.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.records.values()
+    }
+
+    /// How many static records there are.
+    pub fn record_count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The static records of one owner name (lower case, no trailing dot).
+    pub fn records_at<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Record>> + use<'a> {
+        let key = |name: &str, rtype: &str| RecordKey { name: name.into(), rtype: rtype.into(), data: "".into() };
+        // Type mnemonics are upper-case letters and digits, so every one sorts before the tilde.
+        self.records.range(key(name, "")..key(name, "~")).map(|(_, record)| record)
+    }
+
+    /// Products that have hosts, with their tallies.
+    pub fn products(&self) -> impl Iterator<Item = (&CompactString, &ProductTally)> {
+        self.products.iter()
+    }
+
+    /// The tally of one product.
+    pub fn product(&self, name: &str) -> Option<&ProductTally> {
+        self.products.get(name)
+    }
+
+    /// The row digests, summed.
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
+    /// All rows: hosts, roles, records.
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        let hosts = self.hosts.values().cloned().map(Row::Host);
+        let roles = self.roles.values().cloned().map(Row::Role);
+        hosts.chain(roles).chain(self.records.values().cloned().map(Row::Record))
+    }
+
+    /// The remembered change sets, oldest first; they end at this state and may begin late.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Arc<ChangeSet>> {
+        self.history.iter()
+    }
+
+    /// The change sets that lead from `serial` to this state; `None` when some are forgotten.
+    pub fn changes_since(&self, serial: u64) -> Option<Vec<Arc<ChangeSet>>> {
+        let missing = usize::try_from(self.position.serial.checked_sub(serial)?).ok()?;
+        let skip = self.history.len().checked_sub(missing)?;
+        Some(self.history.iter().skip(skip).cloned().collect())
+    }
+
+    /// The same state with the change sets that led to it, oldest first, as a store remembers them.
+    pub fn with_history(mut self, sets: impl IntoIterator<Item = Arc<ChangeSet>>) -> Self {
+        self.history = Vector::new();
+        self.history_rows = 0;
+        for set in sets {
+            self.remember(set);
+        }
+        self
+    }
+}
+
+impl Host {
+    /// The addresses by which the host is known: private, IPv6 and public, as far as it has them.
+    /// A terminated host has none: its addresses may belong to another by now.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let all = [Some(IpAddr::V4(self.private_ip)), self.ipv6.map(IpAddr::V6), self.public_ip.map(IpAddr::V4)];
+        let named = self.is_named();
+        all.into_iter().flatten().filter(move |_| named)
+    }
+}

@@ -1,0 +1,2 @@
+//! gatehouse
+fn main() {}

@@ -1,0 +1,1 @@
+//! TLS identities, the accept loop and its limits.
