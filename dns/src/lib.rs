@@ -4,4 +4,5 @@
 pub mod config;
 pub mod name;
 pub mod rr;
+pub mod text;
 pub mod zone;
