@@ -7,9 +7,11 @@
 
 pub mod change;
 pub mod digest;
+pub mod import;
 pub mod label;
 pub mod model;
 pub mod position;
+pub mod source;
 pub mod state;
 
 pub use change::{Author, ChangeSet, Row, RowChange, RowKey};
