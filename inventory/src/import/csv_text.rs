@@ -25,7 +25,7 @@ pub(super) fn read_csv(mut page: Page<'_>, text: &str) {
             Ok(false) => return,
             Err(cause) => return page.fault(0, "", format!("this is not CSV: {cause}")),
         }
-        let at = record.position().map_or(0, |position| Mark::try_from(position.line()).unwrap_or(0));
+        let at = line(text, &record);
         if record.len() != wide {
             let text = format!(
                 "this line has {} cells, but the header has {wide}; commas within a cell need quotes",
@@ -38,6 +38,14 @@ pub(super) fn read_csv(mut page: Page<'_>, text: &str) {
         let fields = cells.map(|(key, cell)| field(&mut page, key, at, cell)).collect();
         read(&mut page, Kind::Host, Entry { at, label: None, fields });
     }
+}
+
+/// The line of a record. The reader's own position is before the empty lines that it skips.
+fn line(text: &str, record: &StringRecord) -> Mark {
+    let Some(position) = record.position() else { return 0 };
+    let rest = usize::try_from(position.byte()).ok().and_then(|at| text.as_bytes().get(at..)).unwrap_or_default();
+    let skipped = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| **byte == b'\n').count();
+    Mark::try_from(position.line() + skipped as u64).unwrap_or(0)
 }
 
 fn header_is_good(page: &mut Page<'_>, header: &StringRecord) -> bool {

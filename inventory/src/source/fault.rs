@@ -83,7 +83,7 @@ pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
     let given: String = given.chars().take(QUOTE_CHARS).collect();
     let nearest = known.iter().map(|word| (strsim::damerau_levenshtein(&given, word), word)).min();
     match nearest {
-        Some((distance, word)) if distance <= 2 && distance < word.len() => format!("did you mean {word}? "),
+        Some((distance, word)) if distance <= 2 && 2 * distance <= word.len() => format!("did you mean {word}? "),
         _ => String::new(),
     }
 }

@@ -139,18 +139,15 @@ impl<'f, 'p, 'a> Form<'f, 'p, 'a> {
     /// A whole number within `min..=max`.
     pub(crate) fn number(&mut self, key: &str, min: u32, max: u32) -> Option<u32> {
         let field = self.take(key)?;
-        let number = match field.value {
-            Value::Whole(number) => u32::try_from(number).ok().filter(|n| (min..=max).contains(n)),
-            _ => None,
+        let why = match field.value {
+            Value::Whole(number) => match u32::try_from(number).ok().filter(|n| (min..=max).contains(n)) {
+                Some(number) => return Some(number),
+                None => format!("{number} is out of range"),
+            },
+            other => format!("this is {}", other.kind()),
         };
-        if number.is_none() {
-            let given = match field.value {
-                Value::Whole(number) => number.to_string(),
-                other => other.kind().to_owned(),
-            };
-            self.fault(field.at, key, format!("{given} is out of range; write a whole number from {min} to {max}"));
-        }
-        number
+        self.fault(field.at, key, format!("{why}; write a whole number from {min} to {max}"));
+        None
     }
 
     /// One of the given words.
@@ -194,6 +191,9 @@ impl<'f, 'p, 'a> Form<'f, 'p, 'a> {
     /// Says which keys are left over.
     pub(crate) fn finish(mut self) {
         for field in std::mem::take(&mut self.fields) {
+            if self.known.contains(&&*field.key) && matches!(field.value, Value::Nothing) {
+                continue;
+            }
             let key = quoted(&field.key);
             let key = key.trim_matches('"');
             let text = if self.known.contains(&&*field.key) {

@@ -47,7 +47,7 @@ pub(crate) fn read_toml(mut page: Page<'_>, text: &str) {
     }
     let root = if text.len() <= ALL_SYNTAX_FAULTS_OCTETS {
         let (root, errors) = DeTable::parse_recoverable(text);
-        errors.iter().for_each(|error| syntax(&mut page, error));
+        errors.iter().for_each(|error| syntax(&mut page, text, error));
         if !errors.is_empty() {
             return;
         }
@@ -55,7 +55,7 @@ pub(crate) fn read_toml(mut page: Page<'_>, text: &str) {
     } else {
         match DeTable::parse(text) {
             Ok(root) => root,
-            Err(error) => return syntax(&mut page, &error),
+            Err(error) => return syntax(&mut page, text, &error),
         }
     };
     for (key, value) in root.into_inner() {
@@ -87,9 +87,19 @@ fn read_entry(page: &mut Page<'_>, name: &str, kind: Kind, entry: Spanned<DeValu
     }
 }
 
-fn syntax(page: &mut Page<'_>, error: &Error) {
+fn syntax(page: &mut Page<'_>, text: &str, error: &Error) {
     let at = error.span().map_or(0, |span| u32::try_from(span.start).unwrap_or(0));
-    page.fault(at, "", format!("this is not TOML: {}", error.message()));
+    page.fault(at, key_on_line(text, at), format!("this is not TOML: {}", error.message()));
+}
+
+/// The bare key of the line at `at`, so that a syntax fault names it too; empty when there is none.
+fn key_on_line(text: &str, at: Mark) -> &str {
+    let at = text.floor_char_boundary(at as usize);
+    let begin = text[..at].rfind('\n').map_or(0, |feed| feed + 1);
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let key = line.split('=').next().unwrap_or_default().trim();
+    let bare = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if bare { key } else { "" }
 }
 
 fn mark<T>(value: &Spanned<T>) -> Mark {
