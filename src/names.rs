@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use inventory::{ChangeSet, Row, State};
+use inventory::{ChangeSet, State};
 use prometheus_client::registry::Registry;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -92,11 +92,12 @@ pub(crate) fn explanation(value: &serde_json::Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// The records of a zone file, with the source that they are filed under (`zone:corp.example`).
+/// The records of a zone file as POST /v1/records takes them (`name`, `type`, `data`, `ttl`), with the
+/// source that they are filed under (`zone:corp.example`).
 ///
 /// # Errors
 /// The faults of the file.
-pub(crate) fn zone_rows(_args: &DnsImportZone) -> Result<(String, Vec<Row>), Failure> {
+pub(crate) fn zone_records(_args: &DnsImportZone) -> Result<(String, Vec<serde_json::Value>), Failure> {
     Err(absent())
 }
 

@@ -10,9 +10,11 @@ pub mod digest;
 pub mod fault;
 pub mod guard;
 pub mod keeper;
+pub mod import;
 pub mod label;
 pub mod model;
 pub mod position;
+pub mod source;
 pub mod state;
 mod store;
 

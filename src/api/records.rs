@@ -16,6 +16,9 @@ use serde_json::Value;
 
 use super::{App, Page, author, error::ApiError, forms, json, page_limit, peer::Peer, reply};
 
+/// Longest name of a zone in a source: the longest domain name.
+const SOURCE_MAX: usize = 255;
+
 /// Which records to list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,13 +77,26 @@ fn cursor(text: &str) -> Result<RecordKey, ApiError> {
     }
 }
 
+/// Where the records of a request come from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Origin {
+    /// `zone:` and the name of a zone, for the records of a zone file.
+    source: Option<CompactString>,
+    /// Also remove what the same source brought earlier and this request lacks.
+    #[serde(default)]
+    sync: bool,
+}
+
 /// POST /v1/records: one record, or a list that is applied as a whole.
 pub(crate) async fn add(
     Extension(app): Extension<Arc<App>>,
     Extension(peer): Extension<Peer>,
+    origin: Result<Query<Origin>, QueryRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    let Query(origin) = origin?;
     let mut body: Value = json(&body)?;
     let why = forms::take_why(&mut body);
     let items = match body {
@@ -88,8 +104,26 @@ pub(crate) async fn add(
         item => vec![item],
     };
     let author = author(peer, &headers, why).await?;
-    let edits = forms::rows("records", items, app.product.as_ref())?.into_iter().map(Edit::Add).collect();
+    let edits = edits(forms::rows("records", items, app.product.as_ref())?, origin)?;
     Ok(reply(app.keeper.propose(Proposal { author, edits }).await?.into(), true))
+}
+
+fn edits(rows: Vec<Row>, origin: Origin) -> Result<Vec<Edit>, ApiError> {
+    let Some(source) = origin.source else {
+        return match origin.sync {
+            true => Err(ApiError::bad("sync needs a source; otherwise it would remove every record of the API")),
+            false => Ok(rows.into_iter().map(Edit::Add).collect()),
+        };
+    };
+    let zone = source.strip_prefix("zone:").filter(|zone| !zone.is_empty() && zone.len() <= SOURCE_MAX);
+    if zone.is_none() {
+        return Err(ApiError::bad(format!("source={source:?} is not allowed here; write zone: and the name of a zone")));
+    }
+    let rows = rows.into_iter().map(|row| forms::with_source(row, &source));
+    Ok(match origin.sync {
+        true => vec![Edit::Sync { rows: rows.collect(), source }],
+        false => rows.map(Edit::Put).collect(),
+    })
 }
 
 /// DELETE /v1/records?name=&type=&data=
