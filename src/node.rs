@@ -120,9 +120,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     let opened = open(&config).await?;
     let keeper = opened.keeper.clone();
     let names = match bound.names {
-        Some(bound) => {
-            Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?)
-        }
+        Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
         None => None,
     };
     let reload = Arc::new(Notify::new());

@@ -117,7 +117,9 @@ fn edits(rows: Vec<Row>, origin: Origin) -> Result<Vec<Edit>, ApiError> {
     };
     let zone = source.strip_prefix("zone:").filter(|zone| !zone.is_empty() && zone.len() <= SOURCE_MAX);
     if zone.is_none() {
-        return Err(ApiError::bad(format!("source={source:?} is not allowed here; write zone: and the name of a zone")));
+        return Err(ApiError::bad(format!(
+            "source={source:?} is not allowed here; write zone: and the name of a zone"
+        )));
     }
     let rows = rows.into_iter().map(|row| forms::with_source(row, &source));
     Ok(match origin.sync {

@@ -54,9 +54,11 @@ pub(crate) fn drop_privileges(user: &str, folders: &[&Path]) -> Result<Rights, F
         }
         _ => Rights::StillRoot(user.to_owned()),
     };
-    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        let wanted = if set == CapSet::Inheritable { HashSet::new() } else { possible(&keep) };
-        caps::set(None, set, &wanted).map_err(|e| refused(format!("capabilities cannot be dropped: {e}")))?;
+    let kept = possible(&keep);
+    for (set, wanted) in
+        [(CapSet::Inheritable, &HashSet::new()), (CapSet::Effective, &kept), (CapSet::Permitted, &kept)]
+    {
+        caps::set(None, set, wanted).map_err(|e| refused(format!("capabilities cannot be dropped: {e}")))?;
     }
     prctl::set_no_new_privs().map_err(|e| refused(format!("no_new_privs cannot be set: {e}")))?;
     Ok(rights)
