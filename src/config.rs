@@ -200,8 +200,8 @@ impl Sections<'_> {
 
 /// The configuration with every path relative to the folder of the file made independent of the current folder.
 fn anchored(mut config: Config) -> Config {
-    let folder = config.file.parent().map(Path::to_path_buf).unwrap_or_default();
-    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
+    let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let anchor = |path: &mut PathBuf| *path = folder.join(&*path);
     anchor(&mut config.node.data_dir);
     anchor(&mut config.admin.socket);
@@ -233,6 +233,12 @@ mod tests {
         assert_eq!(config.node.data_dir, Path::new("/etc/gatehouse/data"));
         assert_eq!(config.admin.socket, Path::new("/run/gatehouse/control.sock"));
         assert_eq!(config.node.user, "gatehouse");
+    }
+
+    #[test]
+    fn paths_do_not_depend_on_the_current_folder() {
+        let config = parse(Path::new("gatehouse.toml"), MINIMAL).unwrap();
+        assert_eq!(config.node.data_dir, std::env::current_dir().unwrap().join("data"));
     }
 
     #[test]
