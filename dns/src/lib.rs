@@ -3,18 +3,26 @@
 
 pub mod answer;
 pub mod config;
+pub mod conflicts;
 pub mod cookie;
 pub mod edit;
+pub mod engine;
 mod find;
 pub mod generate;
 pub mod make;
 pub mod name;
 mod node;
 mod query;
+mod querylog;
+pub mod rate;
 mod reply;
 pub mod rr;
+pub mod service;
 pub mod statics;
+pub mod stats;
+mod sys;
 mod table;
 pub mod text;
+mod udp;
 pub mod zone;
 pub mod zones;

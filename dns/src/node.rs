@@ -193,6 +193,10 @@ impl RrSet {
         Self { rtype, ttl, data: Data::Small(Vec::new()) }
     }
 
+    pub(crate) fn of_one(rtype: u16, ttl: u32, rdata: Rdata) -> Self {
+        Self { rtype, ttl, data: Data::Small(vec![rdata]) }
+    }
+
     pub(crate) fn from_ref(set: SetRef<'_>) -> Self {
         let data = match set {
             SetRef::Packed { body, .. } => Data::Small(Packed { body }.map(Rdata::from).collect()),

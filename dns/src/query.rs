@@ -148,6 +148,17 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Query<'_>, Fault> {
     Ok(query)
 }
 
+/// Cuts a reply down to header and question with TC set: the client comes again over TCP.
+pub(crate) fn cut_to_question(raw: &[u8], reply: &mut Vec<u8>) {
+    let Ok(query) = parse(raw) else { return };
+    if reply.len() < query.question_end {
+        return;
+    }
+    reply.truncate(query.question_end);
+    reply[2] |= (flag::TC >> 8) as u8;
+    reply[6..HEADER].fill(0);
+}
+
 fn question(query: &mut Query<'_>) -> Result<(), Fault> {
     let wire = &query.raw[HEADER..];
     let mut at = 0;
