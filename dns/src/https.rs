@@ -69,6 +69,12 @@ where
             Some(()) = under_way.next(), if !under_way.is_empty() => deadline = Instant::now() + limits.idle,
             // Polled always: it drives the connection.
             accepted = connection.accept() => match accepted {
+                // A client that resets its requests keeps within the limit of HTTP/2, but the queries
+                // are still under way.
+                Some(Ok((_, mut respond))) if under_way.len() >= limits.pipeline_max => {
+                    limits.counters.refused.fetch_add(1, Relaxed);
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                }
                 Some(Ok((request, respond))) => {
                     deadline = Instant::now() + limits.idle;
                     under_way.push(exchange(request, respond, (peer, local), &limits, &handler));

@@ -97,6 +97,8 @@ pub struct StreamCounters {
     pub write_timeouts: AtomicU64,
     /// Connections closed, or HTTP requests refused, because what came was no DNS.
     pub garbage: AtomicU64,
+    /// HTTP requests refused because as many were under way as may be.
+    pub refused: AtomicU64,
     /// Answers that do not fit a frame, not sent.
     pub too_long: AtomicU64,
 }

@@ -151,8 +151,14 @@ fn only_that_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted | NetworkDown | NetworkUnreachable
-            | HostUnreachable | TimedOut
+        ConnectionAborted
+            | ConnectionReset
+            | ConnectionRefused
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | HostUnreachable
+            | TimedOut
     )
 }
 

@@ -154,7 +154,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (certificate, key) = pair(dir.path(), "a");
         let (_, other_key) = pair(dir.path(), "b");
-        let error = |certificate: &Path, key: &Path| TlsIdentity::load(certificate, key, &[]).err().unwrap().to_string();
+        let error =
+            |certificate: &Path, key: &Path| TlsIdentity::load(certificate, key, &[]).err().unwrap().to_string();
 
         assert!(TlsIdentity::load(&certificate, &key, &[b"dot"]).is_ok());
         let text = error(&dir.path().join("absent.pem"), &key);

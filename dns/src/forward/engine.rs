@@ -34,8 +34,9 @@ use crate::{
     rr::{CLASS_IN, rcode, rtype},
 };
 
-/// Questions to the resolvers at once.
-pub const UNDER_WAY_MAX: usize = 1024;
+/// Questions to the resolvers at once. Each takes a socket per resolver that it is sent to, two at
+/// most, so this stays below the usual limit of 1024 open files.
+pub const UNDER_WAY_MAX: usize = 384;
 /// Clients that may wait for one question.
 pub const WAITERS_MAX: usize = 256;
 /// Time in which a client gets an answer, whatever it is.
