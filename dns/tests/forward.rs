@@ -261,7 +261,7 @@ async fn a_resolver_that_refuses_does_not_end_the_search() {
     let alone = forwarder(&[other.address]);
     let refused = ask(&alone, "www.example.", RecordType::A).await;
     assert_eq!(refused.metadata.response_code, ResponseCode::Refused, "what all say is passed on");
-    assert_eq!(alone.upstreams()[0].health, Health::Failing("REFUSED".into()));
+    assert!(matches!(&alone.upstreams()[0].health, Health::Failing(reason) if reason.contains("REFUSED")));
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ async fn chains_are_completed() {
     };
     let found = chase("alias.example").await;
     let types: Vec<RecordType> = found.answers.iter().map(|record| record.record_type()).collect();
-    assert_eq!(types, [RecordType::CNAME, RecordType::CNAME, RecordType::A]);
+    assert_eq!(types, [RecordType::CNAME, RecordType::CNAME, RecordType::A], "{found} {:?}", forwarder.upstreams());
     assert!(found.metadata.authoritative && found.edns.is_some() && found.authorities.is_empty());
     assert_eq!(found.queries[0].name().to_string(), "a.private.");
     let absent = chase("dangling.example").await;

@@ -11,7 +11,6 @@ use std::sync::{
 };
 
 use super::message::Kept;
-use crate::rr::rcode;
 
 /// Octets that an entry is charged at least.
 pub(super) const ENTRY_MIN: usize = 512;
@@ -71,9 +70,9 @@ impl Entry {
         Self::new(kept, now_ms, u64::from(ttl) * 1000, None)
     }
 
-    /// A failure at `now_ms`: what a resolver said, or SERVFAIL.
-    pub(super) fn failure(kept: Option<Kept>, now_ms: u64, error: (u16, &'static str)) -> Self {
-        Self::new(kept.unwrap_or_else(|| Kept::empty(rcode::SERVFAIL)), now_ms, FAILURE_MS, Some(error))
+    /// A failure at `now_ms` with a response code and an extended error.
+    pub(super) fn failure(rcode: u16, now_ms: u64, error: (u16, &'static str)) -> Self {
+        Self::new(Kept::empty(rcode), now_ms, FAILURE_MS, Some(error))
     }
 
     fn new(kept: Kept, stored_ms: u64, lifetime_ms: u64, failure: Option<(u16, &'static str)>) -> Self {
@@ -140,6 +139,7 @@ fn weight(key: &Key, entry: &Arc<Entry>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rr::rcode;
 
     fn key(index: usize) -> Key {
         let name = [b"\x08".as_slice(), format!("{index:08}").as_bytes(), b"\0"].concat();
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(with_ttl(Some(3600), true).expires_ms, 1_000 + 900_000);
         assert_eq!(with_ttl(Some(3600), true).remaining(3600, 2_000), 899);
         assert_eq!(with_ttl(None, true).expires_ms, 1_000, "a negative reply without SOA is not kept");
-        let failure = Entry::failure(None, 1_000, (22, ""));
+        let failure = Entry::failure(rcode::SERVFAIL, 1_000, (22, ""));
         assert_eq!(
             (failure.freshness(5_999, 1 << 40), failure.freshness(6_000, 1 << 40)),
             (Freshness::Fresh, Freshness::Gone)

@@ -208,7 +208,8 @@ impl Forwarder {
         }
         let Some(mut outcome) = self.ask(key) else {
             inner.counters.shed.fetch_add(1, Relaxed);
-            let shed = || Entry::failure(None, now, (ede::NO_REACHABLE_AUTHORITY, "too many questions under way"));
+            let shed =
+                || Entry::failure(rcode::SERVFAIL, now, (ede::NO_REACHABLE_AUTHORITY, "too many questions under way"));
             return stale.map_or_else(|| fresh(shed(), now), |entry| inner.stale_answer(entry, now));
         };
         let failing = inner.probe_ms.load(Relaxed) != 0;
@@ -223,8 +224,14 @@ impl Forwarder {
         match (entry, stale) {
             (Some(entry), Some(old)) if entry.failure.is_some() => inner.stale_answer(old, now),
             (Some(entry), _) => Answer { entry, stale: false, now_ms: now },
-            (None, Some(old)) => inner.stale_answer(old, now),
-            (None, None) => fresh(Entry::failure(None, now, (ede::NO_REACHABLE_AUTHORITY, "no reply in time")), now),
+            (None, Some(old)) => {
+                // The next one need not find out for itself. Fails when that is known already.
+                let _ = inner.probe_ms.compare_exchange(0, now + PROBE_MS, Relaxed, Relaxed);
+                inner.stale_answer(old, now)
+            }
+            (None, None) => {
+                fresh(Entry::failure(rcode::SERVFAIL, now, (ede::NO_REACHABLE_AUTHORITY, "no reply in time")), now)
+            }
         }
     }
 
@@ -291,21 +298,30 @@ impl Inner {
         let parsed = outcome.and_then(|reply| Kept::parse(&reply, &question).ok_or(Failure::Network));
         let (entry, reached) = match parsed {
             Ok(kept) => (Entry::reply(kept, now), true),
-            Err(Failure::Lame(reply)) => {
+            Err(Failure::Lame(code)) => {
                 self.counters.upstream_failures.fetch_add(1, Relaxed);
-                let kept = Kept::parse(&reply, &question);
                 (
-                    Entry::failure(kept, now, (ede::NO_REACHABLE_AUTHORITY, "the resolvers behind us cannot answer")),
+                    Entry::failure(code, now, (ede::NO_REACHABLE_AUTHORITY, "the resolvers behind us cannot answer")),
                     true,
                 )
             }
             Err(Failure::Timeout) => {
                 self.counters.timeouts.fetch_add(1, Relaxed);
-                (Entry::failure(None, now, (ede::NO_REACHABLE_AUTHORITY, "no resolver behind us answers")), false)
+                (
+                    Entry::failure(
+                        rcode::SERVFAIL,
+                        now,
+                        (ede::NO_REACHABLE_AUTHORITY, "no resolver behind us answers"),
+                    ),
+                    false,
+                )
             }
             Err(Failure::Network) => {
                 self.counters.upstream_failures.fetch_add(1, Relaxed);
-                (Entry::failure(None, now, (ede::NETWORK_ERROR, "no resolver behind us can be reached")), false)
+                (
+                    Entry::failure(rcode::SERVFAIL, now, (ede::NETWORK_ERROR, "no resolver behind us can be reached")),
+                    false,
+                )
             }
         };
         self.probe_ms.store(if reached { 0 } else { now + PROBE_MS }, Relaxed);

@@ -5,13 +5,12 @@
 //! two reasons. The pool turns every negative reply into an error that has lost its AD bit and its
 //! records; here the reply is to be passed on whole, so its response code is hidden from the pool
 //! and the octets are taken as they came. And SERVFAIL or REFUSED of one resolver must not end the
-//! search while another has not been asked, so those count as a failed connection, which carries
-//! the reply for the case that all say the same.
+//! search while another has not been asked, so those become an error after which the pool goes on;
+//! it carries the response code for the case that all say the same.
 //!
 //! No file of the system (`/etc/resolv.conf`, `/etc/hosts`) is read.
 
 use std::{
-    fmt, io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
@@ -21,9 +20,9 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, stream::once};
 use hickory_net::{
-    NetError,
+    DnsError, NetError, NoRecords,
     runtime::TokioRuntimeProvider,
     xfer::{DnsHandle, FirstAnswer},
 };
@@ -34,7 +33,7 @@ use hickory_resolver::{
 };
 use tokio::time::Instant;
 
-use super::{cache::Key, message::rcode_of};
+use super::cache::Key;
 use crate::rr::{rcode, rtype};
 
 /// Time for one resolver, repeats included.
@@ -73,8 +72,8 @@ pub struct UpstreamState {
 /// Why there is no reply.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// All resolvers that were reached said this.
-    Lame(Vec<u8>),
+    /// All resolvers that were reached refuse or fail with this response code.
+    Lame(u16),
     /// No reply in time.
     Timeout,
     /// No resolver could be reached, or what came was damaged.
@@ -92,7 +91,7 @@ impl Upstream {
         let servers = addresses.iter().map(|address| {
             let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             connections.iter_mut().for_each(|connection| connection.port = address.port());
-            NameServerConfig::new(address.ip(), true, connections.into())
+            NameServerConfig::new(address.ip(), false, connections.into())
         });
         let mut options = ResolverOpts::default();
         options.timeout = TIMEOUT;
@@ -104,16 +103,17 @@ impl Upstream {
 
     /// Asks the resolvers; the reply is whole and has one of the codes that are answers.
     pub(super) async fn ask(&self, key: &Key) -> Result<Vec<u8>, Failure> {
-        let message = Message::from_vec(&query(key)).map_err(|_| Failure::Network)?;
+        let mut id = [0; 2];
+        getrandom::fill(&mut id).map_err(|_| Failure::Network)?;
+        let message = Message::from_vec(&query(key, id)).map_err(|_| Failure::Network)?;
         let mut options = DnsRequestOptions::default();
         options.edns_payload_len = PAYLOAD;
         match self.pool.send(DnsRequest::new(message, options)).first_answer().await {
             Ok(response) => Ok(response.into_buffer()),
             Err(NetError::Timeout) => Err(Failure::Timeout),
-            Err(NetError::Io(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref::<Lame>()) {
-                Some(Lame(reply)) => Err(Failure::Lame(reply.clone())),
-                None => Err(Failure::Network),
-            },
+            Err(NetError::Dns(DnsError::NoRecordsFound(lame))) => Err(Failure::Lame(
+                lame.negative_ttl.and_then(|code| u16::try_from(code).ok()).unwrap_or(rcode::SERVFAIL),
+            )),
             Err(_) => Err(Failure::Network),
         }
     }
@@ -124,8 +124,10 @@ impl Upstream {
 }
 
 /// Our query. AD is set, so that the reply says whether the data is authentic (RFC 6840 section 5.7).
-fn query(key: &Key) -> Vec<u8> {
-    let mut out = vec![0, 0, 0x01, if key.cd { 0x30 } else { 0x20 }, 0, 1, 0, 0, 0, 0, 0, 1];
+/// The identifier must be one that nobody can guess: against forged replies over UDP there is only that
+/// and the port (RFC 5452 section 9).
+fn query(key: &Key, id: [u8; 2]) -> Vec<u8> {
+    let mut out = vec![id[0], id[1], 0x01, if key.cd { 0x30 } else { 0x20 }, 0, 1, 0, 0, 0, 0, 0, 1];
     out.extend_from_slice(&key.name);
     out.extend_from_slice(&key.rtype.to_be_bytes());
     out.extend_from_slice(&key.class.to_be_bytes());
@@ -135,21 +137,16 @@ fn query(key: &Key) -> Vec<u8> {
     out
 }
 
-/// A reply that says that this resolver cannot or will not answer.
-#[derive(Debug)]
-struct Lame(Vec<u8>);
-
-impl fmt::Display for Lame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match rcode_of(&self.0) {
-            rcode::SERVFAIL => f.write_str("SERVFAIL"),
-            rcode::REFUSED => f.write_str("REFUSED"),
-            other => write!(f, "response code {other}"),
-        }
-    }
+/// The error for a resolver that cannot or will not answer. Of all errors only "no such name, from a
+/// resolver whose word on that is not trusted" makes the pool ask the next one and is preferred to a
+/// time-out in the end, so this is one, with the response code in the place of the TTL. No other
+/// error of this kind can arise, since the pool sees no negative reply.
+fn lame(response: &DnsResponse, code: u16) -> NetError {
+    let query = response.queries.first().cloned().unwrap_or_default();
+    let mut records = NoRecords::new(Box::new(query), ResponseCode::NXDomain);
+    records.negative_ttl = Some(code.into());
+    NetError::from(DnsError::NoRecordsFound(records))
 }
-
-impl std::error::Error for Lame {}
 
 struct State {
     address: SocketAddr,
@@ -187,10 +184,13 @@ impl State {
             response.metadata.response_code = ResponseCode::Unknown(code);
             return Ok(response);
         }
-        let lame = Lame(response.into_buffer());
         // One name that cannot be resolved says nothing against the resolver.
-        self.set(if code == rcode::SERVFAIL { Health::Answering } else { Health::Failing(lame.to_string()) });
-        Err(NetError::from(io::Error::other(lame)))
+        self.set(match code {
+            rcode::SERVFAIL => Health::Answering,
+            rcode::REFUSED => Health::Failing("it answers REFUSED; does it allow queries from here?".into()),
+            other => Health::Failing(format!("it answers with response code {other}")),
+        });
+        Err(lame(&response, code))
     }
 
     fn show(&self) -> UpstreamState {
@@ -260,9 +260,14 @@ impl DnsHandle for WatchedConnection {
 
     fn send(&self, request: DnsRequest) -> Self::Response {
         let (states, address) = (self.states.clone(), self.address);
-        Box::pin(self.inner.send(request).map(move |outcome| match find(&states, address) {
-            Some(state) => state.note(outcome),
-            None => outcome,
+        // A time-out ends the stream without an item; `first_answer` makes it an error again.
+        let answer = self.inner.send(request).first_answer();
+        Box::pin(once(async move {
+            let outcome = answer.await;
+            match find(&states, address) {
+                Some(state) => state.note(outcome),
+                None => outcome,
+            }
         }))
     }
 }
