@@ -6,3 +6,4 @@ pub mod name;
 pub mod rr;
 pub mod text;
 pub mod zone;
+pub mod zonefile;
