@@ -5,5 +5,6 @@ pub mod config;
 pub mod name;
 pub mod rr;
 pub mod text;
+pub mod transfer;
 pub mod zone;
 pub mod zonefile;
