@@ -39,7 +39,7 @@ pub fn may_transfer(
 
 /// Any octets as a message: reads the request, and checks its signature. Never panics; for fuzzing.
 pub fn fuzz(data: &[u8]) {
-    let keys = tsig::Keys::of(vec![tsig::Key::new("k.", "hmac-sha256", vec![7; 32])]);
+    let keys: tsig::Keys = tsig::Key::new("k.", "hmac-sha256", vec![7; 32]).into_iter().collect();
     let _ = keys.verify(data, 1_700_000_000);
     let Some(request) = message::Request::read(data) else { return };
     let _ = out::error_reply(&request, crate::rr::rcode::REFUSED);

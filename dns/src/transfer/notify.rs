@@ -65,12 +65,18 @@ struct Sockets {
 /// Tells the targets of every zone now and of each changed serial later, until the sender of `zones` is gone.
 ///
 /// # Errors
-/// When no socket can be opened.
+/// When no socket can be opened, or when the key is not among the keys.
 pub async fn run(
     mut zones: watch::Receiver<Arc<Vec<(Name, Soa)>>>,
     settings: Settings,
     stats: Arc<Stats>,
 ) -> io::Result<()> {
+    if let Some(key) = &settings.key
+        && settings.keys.signer(Some(key)).is_none()
+    {
+        let text = format!("NOTIFY is to be signed with the key {key}, but no key of that name is configured");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     let sockets = Sockets::open(&settings.targets).await?;
     let mut rounds = Rounds::new(&settings.targets, settings.keys, settings.key, settings.first_wait);
     rounds.changed(&zones.borrow_and_update().clone());

@@ -148,7 +148,7 @@ fn a_silent_target_fills_only_its_own_places() {
 
 #[test]
 fn with_a_key_both_ways_are_signed() {
-    let keys = Keys::of(vec![Key::new("k", "hmac-sha256", vec![5; 32])]);
+    let keys: Keys = Key::new("k", "hmac-sha256", vec![5; 32]).into_iter().collect();
     let mut rounds = rounds(&["192.0.2.1:53"], keys.clone());
     rounds.changed(&[zone("a", 1)]);
     let (target, message) = rounds.step(Instant::now(), NOW_S, counter()).send.remove(0);

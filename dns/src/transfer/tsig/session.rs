@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{FUDGE, Fault, Key, Record, Signature};
+use super::{
+    FUDGE, Fault, Key,
+    record::{Record, Signature},
+};
 use crate::{name::Name, transfer::message::HEADER};
 
 /// The key of an exchange and the last MAC of it.

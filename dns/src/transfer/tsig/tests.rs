@@ -10,7 +10,7 @@ const NOW: u64 = 1_700_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn keys(algorithm: &str) -> Keys {
-    Keys::of(vec![Key::new("Transfer.Key", algorithm, SECRET.to_vec())])
+    Key::new("Transfer.Key", algorithm, SECRET.to_vec()).into_iter().collect()
 }
 
 fn peer(algorithm: TsigAlgorithm) -> TSigner {
@@ -110,7 +110,7 @@ fn faults_are_answered_as_the_rfc_says() {
     // Key and MAC: unsigned replies.
     assert_eq!(refused(Keys::default().verify(&message, NOW)), (Fault::BadKey, 9, 17, 0, 0));
     assert_eq!(refused(keys("hmac-sha512").verify(&message, NOW)), (Fault::BadKey, 9, 17, 0, 0));
-    let other = Keys::of(vec![Key::new("transfer.key", "hmac-sha256", vec![1; 32])]);
+    let other: Keys = Key::new("transfer.key", "hmac-sha256", vec![1; 32]).into_iter().collect();
     assert_eq!(refused(other.verify(&message, NOW)), (Fault::BadSig, 9, 16, 0, 0));
     // Time: a signed reply with our time.
     assert_eq!(refused(ours.verify(&message, NOW - 301)), (Fault::BadTime, 9, 18, 32, 6));
