@@ -26,6 +26,8 @@ pub mod stream;
 mod sys;
 mod table;
 pub mod text;
+pub mod transfer;
 mod udp;
 pub mod zone;
+pub mod zonefile;
 pub mod zones;
