@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// How many change sets a state remembers for followers that missed some.
-const HISTORY_SETS_MAX: usize = 1024;
+pub(crate) const HISTORY_SETS_MAX: usize = 1024;
 /// How many rows these change sets hold together at most; a larger change empties the history.
-const HISTORY_ROWS_MAX: usize = 20_000;
+pub(crate) const HISTORY_ROWS_MAX: usize = 20_000;
 
 /// Why rows cannot stand together. Each names both parties.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -357,6 +357,12 @@ impl State {
         let missing = usize::try_from(self.position.serial.checked_sub(serial)?).ok()?;
         let skip = self.history.len().checked_sub(missing)?;
         Some(self.history.iter().skip(skip).cloned().collect())
+    }
+
+    /// The same rows in another epoch: what a restore or a promotion makes of a state.
+    pub fn in_epoch(mut self, epoch: u32) -> Self {
+        self.position.epoch = epoch;
+        self
     }
 
     /// The same state with the change sets that led to it, oldest first, as a store remembers them.

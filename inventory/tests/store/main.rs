@@ -1,0 +1,8 @@
+//! The store and its keeper from outside: what is durable, what is held, what comes back after the worst days.
+
+mod crash;
+mod damage;
+mod full;
+mod keeping;
+mod steps;
+mod world;
