@@ -50,12 +50,19 @@ pub struct Editor {
     zones: Zones,
     list: Vec<Arc<Zone>>,
     drafts: HashMap<Name, Draft>,
+    /// Nobody needs the differences, so that a new name with one record is packed at once.
+    building: bool,
 }
 
 impl Editor {
     /// Starts from present zones.
     pub fn new(zones: &Zones) -> Self {
-        Self { zones: zones.clone(), list: zones.zones.to_vec(), drafts: HashMap::new() }
+        Self { zones: zones.clone(), list: zones.zones.to_vec(), drafts: HashMap::new(), building: false }
+    }
+
+    /// Starts from nothing; differences are not kept.
+    pub fn from_nothing() -> Self {
+        Self { building: true, ..Self::new(&Zones::default()) }
     }
 
     /// Adds an empty zone; does nothing if there is one with this apex, or if there are 65,535 already.
@@ -83,6 +90,9 @@ impl Editor {
 
     /// Adds a record. The TTL becomes that of the whole set (RFC 2181 section 5.2). False when no zone holds the name.
     pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: Rdata) -> bool {
+        if self.building && !self.exists(owner) {
+            return self.place(owner, RrSet::of_one(rtype, ttl, rdata));
+        }
         let Some(draft) = self.load_existing(owner) else { return false };
         let existed = draft.exists();
         let set = draft.set_mut(rtype, ttl);
@@ -99,6 +109,19 @@ impl Editor {
         if !existed {
             self.link(owner);
         }
+        true
+    }
+
+    /// Packs a name that is new.
+    fn place(&mut self, owner: &Name, set: RrSet) -> bool {
+        let Some(id) = self.zone_id(owner) else { return false };
+        let sets = [set];
+        let is_cut = cuts(&sets, false);
+        let zone = Arc::make_mut(&mut self.list[usize::from(id)]);
+        zone.cuts += u32::from(is_cut);
+        zone.records += 1;
+        self.zones.table.insert(&Hashed::new(owner), pack(owner, id, if is_cut { CUT } else { 0 }, 0, &sets));
+        self.link(owner);
         true
     }
 
@@ -127,6 +150,12 @@ impl Editor {
 
     /// Makes the set at a name equal to `wanted`; none or an empty one removes it.
     pub(crate) fn replace(&mut self, owner: &Name, rtype: u16, wanted: Option<RrSet>) {
+        if self.building && !self.exists(owner) {
+            for (set, rdata) in wanted.iter().flat_map(|set| set.iter().map(move |rdata| (set, rdata))) {
+                self.add(owner, rtype, set.ttl, rdata.clone());
+            }
+            return;
+        }
         let present = self.set(owner, rtype);
         if present == wanted {
             return;
@@ -141,6 +170,11 @@ impl Editor {
                 self.add(owner, rtype, set.ttl, rdata.clone());
             }
         }
+    }
+
+    /// Whether there is a draft or a node of this name.
+    fn exists(&self, owner: &Name) -> bool {
+        self.drafts.contains_key(owner) || self.zones.table.get(&Hashed::new(owner), 0).is_some()
     }
 
     /// The draft of a name inside some zone.
@@ -224,7 +258,7 @@ impl Editor {
         }
     }
 
-    /// Packs what has been changed so far, without remembering differences. Used while building from nothing.
+    /// Packs what has been changed so far, without remembering differences, to bound memory while building.
     pub fn flush(&mut self) {
         let drafts = std::mem::take(&mut self.drafts);
         for (owner, draft) in drafts {
@@ -247,7 +281,7 @@ impl Editor {
         self.zones.table.insert(&hashed, pack(owner, draft.zone, flags, draft.children, &draft.sets));
     }
 
-    /// The new zones as built from nothing: no differences.
+    /// The new zones, with the serials that they were made with.
     pub fn finish(mut self) -> Zones {
         self.flush();
         Zones { table: self.zones.table, zones: Arc::new(self.list) }

@@ -52,7 +52,7 @@ impl Maker {
 
     /// All zones of a state.
     pub fn build(&self, state: &State) -> Zones {
-        let mut editor = Editor::new(&Zones::default());
+        let mut editor = Editor::from_nothing();
         let serial = state.position().soa_serial();
         let products: BTreeSet<&str> =
             state.products().map(|(name, _)| name.as_str()).chain([self.settings.product.as_str()]).collect();

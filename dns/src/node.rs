@@ -143,7 +143,7 @@ impl<'a> SetRef<'a> {
     }
 
     /// RDATA of every record.
-    pub(crate) fn data(&self) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+    pub(crate) fn data(&self) -> Box<dyn Iterator<Item = &'a [u8]> + Send + 'a> {
         match *self {
             SetRef::Packed { body, .. } => Box::new(Packed { body }),
             SetRef::Big { data, .. } => Box::new(data.iter().map(|rdata| &**rdata)),
@@ -191,6 +191,10 @@ enum Data {
 impl RrSet {
     pub(crate) fn new(rtype: u16, ttl: u32) -> Self {
         Self { rtype, ttl, data: Data::Small(Vec::new()) }
+    }
+
+    pub(crate) fn of_one(rtype: u16, ttl: u32, rdata: Rdata) -> Self {
+        Self { rtype, ttl, data: Data::Small(vec![rdata]) }
     }
 
     pub(crate) fn from_ref(set: SetRef<'_>) -> Self {

@@ -72,6 +72,11 @@ impl Query<'_> {
         &self.name[..usize::from(self.name_len)]
     }
 
+    /// Octets that a reply over UDP may have, given our own limit.
+    pub(crate) fn udp_limit(&self, ours: u16) -> usize {
+        usize::from(self.edns.as_ref().map_or(512, |edns| edns.payload.min(ours).max(512)))
+    }
+
     /// Flags of the header.
     pub(crate) fn flags(&self) -> u16 {
         u16::from_be_bytes([self.raw[2], self.raw[3]])
@@ -146,6 +151,17 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Query<'_>, Fault> {
         return Err(FORMERR);
     }
     Ok(query)
+}
+
+/// Cuts a reply down to header and question with TC set: the client comes again over TCP.
+pub(crate) fn cut_to_question(raw: &[u8], reply: &mut Vec<u8>) {
+    let Ok(query) = parse(raw) else { return };
+    if reply.len() < query.question_end {
+        return;
+    }
+    reply.truncate(query.question_end);
+    reply[2] |= (flag::TC >> 8) as u8;
+    reply[6..HEADER].fill(0);
 }
 
 fn question(query: &mut Query<'_>) -> Result<(), Fault> {

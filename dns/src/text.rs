@@ -20,8 +20,8 @@ mod loc;
 mod svcb;
 mod types;
 
-pub(crate) use encode::encode;
 pub use encode::parse_name;
+pub(crate) use encode::{encode, seconds};
 pub use types::{type_name, type_number};
 
 /// Octets of RDATA at most (RFC 1035 section 3.2.1: a 16-bit length).

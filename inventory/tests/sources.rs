@@ -95,6 +95,17 @@ fn a_hundred_faults_are_told_and_the_rest_counted() {
 }
 
 #[test]
+fn deep_nesting_is_a_fault_not_a_crash() {
+    let deep = "[".repeat(100_000);
+    for (kind, text) in
+        [("toml", format!("host = {deep}")), ("json", deep.clone()), ("ec2", format!("{{\"Reservations\":{deep}"))]
+    {
+        let faults = import::parse(kind.parse().unwrap(), &text, "in", &defaults()).unwrap_err();
+        assert!(faults[0].text.starts_with("this is not "), "{kind}: {}", faults[0]);
+    }
+}
+
+#[test]
 fn text_that_is_not_utf8_is_told_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.toml"), b"# one\n# t\xffo\n").unwrap();

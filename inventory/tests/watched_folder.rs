@@ -29,7 +29,7 @@ impl Watched {
         let (out, readings) = mpsc::channel(16);
         let defaults = Defaults { product: "acme".into() };
         runtime.spawn(watch_folder(dir.path().join("inventory"), defaults, every, reload.clone(), out));
-        Self { dir, reload, readings, runtime: runtime }
+        Self { dir, reload, readings, runtime }
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {

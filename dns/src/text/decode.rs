@@ -15,7 +15,8 @@ pub(super) fn decode(layout: &[Field], rdata: &[u8]) -> Option<String> {
     let mut wire = Wire(rdata);
     let mut out = String::with_capacity(rdata.len() * 2);
     for field in layout {
-        if !out.is_empty() && !(matches!(field, Field::Params) && wire.0.is_empty()) {
+        let nothing = *field == Field::Params && wire.0.is_empty();
+        if !out.is_empty() && !nothing {
             out.push(' ');
         }
         show(&mut wire, *field, &mut out)?;

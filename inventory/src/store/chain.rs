@@ -63,7 +63,7 @@ impl Chain {
             Self { generation, journal_len: 0, snapshot_bytes, snapshot, positions: vec![base], held: Vec::new() };
         let mut positions = vec![base];
         let mut held: Vec<HeldBody> = Vec::new();
-        chain.journal_len = chain.walk(dir, |step| {
+        chain.journal_len = chain.walk(dir, true, |step| {
             match step {
                 Step::Set(_, position) => positions.push(position),
                 Step::Hold(body) => {
@@ -91,7 +91,7 @@ impl Chain {
     /// The change sets after `serial`.
     pub(crate) fn sets_after(&self, dir: &Path, serial: u64) -> Result<Vec<(Arc<ChangeSet>, Position)>, String> {
         let mut sets = Vec::new();
-        self.walk(dir, |step| {
+        self.walk(dir, false, |step| {
             if let Step::Set(set, position) = step
                 && set.serial > serial
             {
@@ -105,7 +105,7 @@ impl Chain {
     /// The state at the tip: snapshot, then journals, every hash compared.
     pub(crate) fn state(&self, dir: &Path) -> Result<State, String> {
         let mut state = read_snapshot(&files::snapshot(dir, self.snapshot))?;
-        self.walk(dir, |step| {
+        self.walk(dir, false, |step| {
             if let Step::Set(set, position) = step {
                 let serial = set.serial;
                 state = state.apply(set).map_err(|conflicts| {
@@ -121,14 +121,15 @@ impl Chain {
         Ok(state)
     }
 
-    /// Visits everything in the journals from the snapshot on. Returns the whole bytes of the last.
-    fn walk(&self, dir: &Path, mut visit: impl FnMut(Step) -> Result<(), String>) -> Result<u64, String> {
+    /// Visits everything in the journals from the snapshot on; with `light`, change sets come without their rows.
+    /// Returns the whole bytes of the last journal.
+    fn walk(&self, dir: &Path, light: bool, mut visit: impl FnMut(Step) -> Result<(), String>) -> Result<u64, String> {
         let mut tip = self.positions.first().copied();
         let mut whole = 0;
         for generation in self.snapshot..=self.generation {
             let path = files::journal(dir, generation);
             let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-            let mut reader = Reader::open(&path).map_err(|e| bad(&e))?;
+            let mut reader = Reader::open(&path).map_err(|e| bad(&e))?.passing_changes(light);
             let start = head(&mut reader).map_err(|e| bad(&e))?;
             if tip.is_some_and(|tip| tip != start) {
                 return Err(bad(&"it does not begin where the file before it ends"));
@@ -151,6 +152,7 @@ fn journal(
         match reader.next().map_err(|e| e.to_string())? {
             Next::End | Next::Torn => return Ok(whole),
             Next::Damaged => return Err(format!("damaged at byte {}", reader.offset())),
+            Next::Passed => continue,
             Next::Entry(Entry::Begin { epoch, serial, author }) => {
                 open = Some(ChangeSet { epoch, serial, author, rows: Vec::new() });
                 continue;

@@ -25,6 +25,8 @@ pub(crate) const BATCH: [u8; 8] = *b"\x00GHbatch";
 pub(crate) const PAYLOAD_MAX: usize = 1 << 30;
 /// Rows or changes in one frame.
 pub(crate) const ROWS_PER_FRAME: usize = 512;
+/// How the payload of [`Entry::Changes`] begins.
+const CHANGES: &[u8] = br#"{"changes":"#;
 const HEAD: usize = 4 + 16;
 
 /// What a frame holds.
@@ -68,6 +70,8 @@ fn checksum(payload: &[u8]) -> [u8; 16] {
 pub(crate) enum Next {
     /// A frame.
     Entry(Entry),
+    /// A whole frame of changed rows that nobody wanted to see.
+    Passed,
     /// The end of the file, after a whole frame.
     End,
     /// Bytes that are no frame, and no batch begins after them: the last write was cut off.
@@ -82,6 +86,8 @@ pub(crate) struct Reader {
     file: BufReader<File>,
     size: u64,
     offset: u64,
+    /// Whether frames of changed rows are only checked, not decoded.
+    pass_changes: bool,
 }
 
 impl Reader {
@@ -89,7 +95,12 @@ impl Reader {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { file: BufReader::with_capacity(1 << 16, file), size, offset: 0 })
+        Ok(Self { file: BufReader::with_capacity(1 << 16, file), size, offset: 0, pass_changes: false })
+    }
+
+    /// The same reader; changed rows are checked for damage and passed over.
+    pub(crate) fn passing_changes(self, pass_changes: bool) -> Self {
+        Self { pass_changes, ..self }
     }
 
     /// How many bytes of whole frames were read.
@@ -121,11 +132,16 @@ impl Reader {
             if len <= PAYLOAD_MAX && (len as u64) <= self.size - at {
                 let mut payload = vec![0; len];
                 self.file.read_exact(&mut payload)?;
-                if checksum(&payload) == sum
-                    && let Ok(entry) = serde_json::from_slice(&payload)
-                {
-                    self.offset = at + len as u64;
-                    return Ok(Next::Entry(entry));
+                if checksum(&payload) == sum {
+                    let end = at + len as u64;
+                    if self.pass_changes && payload.starts_with(CHANGES) {
+                        self.offset = end;
+                        return Ok(Next::Passed);
+                    }
+                    if let Ok(entry) = serde_json::from_slice(&payload) {
+                        self.offset = end;
+                        return Ok(Next::Entry(entry));
+                    }
                 }
             }
         }
@@ -166,6 +182,12 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changed_rows_are_known_by_their_first_bytes() {
+        let payload = serde_json::to_vec(&Entry::Changes(Vec::new())).unwrap();
+        assert!(payload.starts_with(CHANGES));
+    }
 
     fn file(batches: usize) -> (tempfile::TempDir, Vec<u8>) {
         let mut bytes = Vec::new();

@@ -102,8 +102,13 @@ impl Store {
         let lock = lock(dir)?;
         files::remove_unfinished(dir).map_err(io)?;
         let mut folder = Folder { dir, path: files::database(dir), now_ms, trouble: None, recovered: None };
-        let chain = Chain::read(dir);
-        let (db, state, chain) = match folder.open_database() {
+        // The two copies are read side by side.
+        let (chain, found) = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| Chain::read(dir));
+            let found = folder.open_database();
+            (reading.join().unwrap_or_else(|_| Err("its reader has died".into())), found)
+        });
+        let (db, state, chain) = match found {
             Ok(found) => folder.reconcile(found, chain)?,
             Err(damage) => folder.replace(&damage, chain, true)?,
         };

@@ -27,6 +27,8 @@ pub(crate) const FORMAT: u32 = 1;
 const JOURNAL_MIN: u64 = 8 << 20;
 /// Beyond that, a journal is renewed when it is larger than its snapshot divided by this.
 const JOURNAL_PER_SNAPSHOT: u64 = 2;
+/// A snapshot is synced in pieces of about 1 MiB: a commit's own sync must not wait for hundreds.
+const FRAMES_PER_SYNC: usize = 10;
 
 /// The copy that is being written.
 #[derive(Debug)]
@@ -191,8 +193,14 @@ fn write_snapshot(dir: &Path, generation: u64, state: &State) -> io::Result<u64>
         let mut out = BufWriter::with_capacity(1 << 16, &file);
         frame::write(&mut out, &Entry::Head { format: FORMAT, position: state.position() })?;
         let mut rows = state.rows().peekable();
+        let mut frames = 0_usize;
         while rows.peek().is_some() {
             frame::write(&mut out, &Entry::Rows(rows.by_ref().take(ROWS_PER_FRAME).collect()))?;
+            frames += 1;
+            if frames.is_multiple_of(FRAMES_PER_SYNC) {
+                out.flush()?;
+                file.sync_data()?;
+            }
         }
         out.flush()?;
         fault::point("standby.half-snapshot")?;
