@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use inventory::{Keeper, Opened, State, source::Defaults};
+use inventory::{ChangeSet, Keeper, Opened, State, source::Defaults};
 use prometheus_client::registry::Registry;
 use tokio::{
     sync::{Notify, watch},
@@ -157,7 +157,9 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
 /// Opens the store on a thread of its own: it may have much to read.
 async fn open(config: &Arc<Config>) -> Result<Opened, Failure> {
     let dir = config.node.data_dir.clone();
-    let open = tokio::task::spawn_blocking(move || Keeper::open(&dir, Arc::new(names::review)));
+    let product = config.product().cloned().unwrap_or_default();
+    let review = move |_: &State, after: &State, set: &ChangeSet| names::review(&product, after, set);
+    let open = tokio::task::spawn_blocking(move || Keeper::open(&dir, Arc::new(review)));
     let opened = open.await.map_err(|e| Failure::new(Exit::Software, format!("opening the store failed: {e}")))?;
     let opened = opened.map_err(|e| Failure::new(Exit::Io, format!("the store cannot be opened: {e}")))?;
     if let Some(recovered) = &opened.recovered {
