@@ -57,7 +57,7 @@ pub(crate) struct Start {
     pub log: LogLevel,
     /// Whether root becomes `[node] user`.
     pub drop_privileges: bool,
-    /// Called once names are answered.
+    /// Called once names are answered and every source has come to something.
     pub ready: Box<dyn FnOnce() + Send>,
 }
 
@@ -141,7 +141,11 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     let position = keeper.state().position();
     tracing::info!(epoch = position.epoch, serial = position.serial, "serving");
     signals::tell(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
-    (start.ready)();
+    let (sources, ready) = (app.sources.clone(), start.ready);
+    tokio::spawn(async move {
+        sources.settled().await;
+        ready();
+    });
 
     let ended = signals.until_end(&mut tasks, &app, || again(&app, &reload)).await;
     tracing::info!("stopping");
@@ -244,7 +248,8 @@ fn follow_folder(
     let Some(inventory) = &config.inventory else { return };
     let Some(path) = inventory.path.clone() else { return };
     let defaults = Defaults { product: inventory.product.clone() };
-    let folder = Folder { path, defaults, every: Duration::from_secs(inventory.reread_s), reload };
+    let index = app.sources.add(format!("folder {}", path.display()));
+    let folder = Folder { index, path, defaults, every: Duration::from_secs(inventory.reread_s), reload };
     let follow = sources::follow(folder, app.keeper.clone(), app.sources.clone(), shutdown.clone());
     task::spawn(tasks, "inventory folder", follow);
 }

@@ -26,6 +26,8 @@ const READINGS_MAX: usize = 1;
 /// First and longest pause before a refused reading is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// How often sources are looked at until all have come to something.
+const SETTLED_LOOK: Duration = Duration::from_millis(10);
 /// How often a held change is looked at.
 const HELD_LOOK: Duration = Duration::from_secs(1);
 /// Faults that are kept for the status; the rest is counted.
@@ -114,11 +116,18 @@ impl Sources {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Files of every source under its name; the number is how `change` finds it again.
-    fn add(&self, name: String) -> usize {
+    /// A new source under its name; the number is how its task finds it again.
+    pub(crate) fn add(&self, name: String) -> usize {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(SourceStatus { name, ..SourceStatus::default() });
         all.len() - 1
+    }
+
+    /// Waits until every source has come to something, good or bad.
+    pub(crate) async fn settled(&self) {
+        while self.all().iter().any(|s| s.ok_ms.is_none() && s.trouble.is_none()) {
+            tokio::time::sleep(SETTLED_LOOK).await;
+        }
     }
 
     fn change(&self, index: usize, change: impl FnOnce(&mut SourceStatus)) {
@@ -130,6 +139,8 @@ impl Sources {
 
 /// The watched folder.
 pub(crate) struct Folder {
+    /// Its number among the sources.
+    pub index: usize,
     /// Where it is.
     pub path: std::path::PathBuf,
     /// What its files take for granted.
@@ -150,7 +161,7 @@ pub(crate) async fn follow(
     sources: Arc<Sources>,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
-    let index = sources.add(format!("folder {}", folder.path.display()));
+    let index = folder.index;
     let (out, mut readings) = mpsc::channel(READINGS_MAX);
     let watch = source::watch_folder(folder.path, folder.defaults, folder.every, folder.reload, out);
     let apply = async {
@@ -315,7 +326,9 @@ mod tests {
         let (sources, reload, shutdown) =
             (Arc::new(Sources::default()), Arc::new(Notify::new()), CancellationToken::new());
         let defaults = Defaults { product: "acme".into() };
-        let folder = Folder { path: inventory, defaults, every: Duration::from_millis(50), reload: reload.clone() };
+        let index = sources.add("folder".into());
+        let folder =
+            Folder { index, path: inventory, defaults, every: Duration::from_millis(50), reload: reload.clone() };
         let task = tokio::spawn(follow(folder, keeper.clone(), sources.clone(), shutdown.clone()));
         let watched = Watched { dir, keeper, sources, reload, shutdown, task };
         watched.until(|s| s.ok_ms.is_some()).await;
