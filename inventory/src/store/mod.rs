@@ -166,13 +166,14 @@ impl Store {
 
     /// Whether the standby journal has grown so much that [`Store::tend`] should not wait.
     pub(crate) fn wants_tending(&self) -> bool {
-        self.standby.as_ref().is_some_and(Standby::wants_renewal)
+        self.standby.as_ref().is_some_and(Standby::has_grown)
     }
 
     /// Looks after the standby copy between commits: takes the end of a renewal, begins one when the journal has grown.
     pub(crate) fn tend(&mut self, state: &Arc<State>) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("the standby copy cannot be renewed: {error}");
         let Some(standby) = &mut self.standby else { return Ok(()) };
+        standby.take_check();
         if let Some(done) = standby.renewed(false) {
             done.map_err(|error| cannot(&error))?;
         }

@@ -277,7 +277,7 @@ impl Folder<'_> {
     fn standby(&mut self, state: &State, chain: Option<Chain>, held: &[HeldBody]) -> Option<Standby> {
         let ready = match chain {
             Some(chain) if chain.tip() == Some(state.position()) && chain.held == held => {
-                Standby::resume(self.dir, chain.generation, chain.journal_len, chain.snapshot_bytes)
+                Standby::resume(self.dir, &chain)
             }
             _ => Standby::create(self.dir, state, held),
         };
