@@ -56,7 +56,7 @@ impl RateLimiter {
     pub fn new(rate: u32, key: (u64, u64), now_ms: u64) -> Self {
         let rate = u64::from(rate.min(RATE_MAX));
         // A full bucket at time zero.
-        let full = rate * TOKEN << 1;
+        let full = (rate * TOKEN) << 1;
         Self {
             slots: (0..SLOTS).map(|_| AtomicU64::new(full)).collect(),
             key,

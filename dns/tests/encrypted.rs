@@ -1,4 +1,5 @@
 //! DNS over TLS and HTTPS with a real client, kdig.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     net::SocketAddr,
