@@ -1,2 +1,35 @@
-//! gatehouse
-fn main() {}
+//! gatehouse: names for every instance of a region. This crate is wiring only: the command line,
+//! configuration, start and drain of the node, control socket and HTTP API. What is decided is
+//! decided in `inventory` and `dns`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod api;
+mod args;
+mod cli;
+mod clock;
+mod config;
+mod exit;
+mod logging;
+mod metrics;
+mod names;
+mod node;
+mod quickstart;
+mod status;
+
+fn main() -> ExitCode {
+    let args = args::Args::try_parse().unwrap_or_else(|e| {
+        // clap prints to the right stream; sysexits(3) wants 64 for wrong usage.
+        let _ = e.print();
+        std::process::exit(if e.use_stderr() { exit::Exit::Usage as i32 } else { 0 });
+    });
+    match cli::run(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("gatehouse: {failure}");
+            failure.exit.into()
+        }
+    }
+}

@@ -23,7 +23,8 @@ pub enum Row {
 }
 
 /// What a row is filed under.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RowKey {
     /// A host.
     Host(HostKey),

@@ -4,6 +4,8 @@
 //! so any number of readers keep any number of old states. Nothing here touches disk or clock.
 //! A crash loses nothing that is not also in the store.
 
+mod tally;
+
 use std::{net::IpAddr, sync::Arc};
 
 use compact_str::CompactString;
@@ -15,11 +17,13 @@ use crate::{
     model::{Host, HostKey, Record, RecordKey, Role},
     position::Position,
 };
+use tally::Counted;
+pub use tally::ProductTally;
 
 /// How many change sets a state remembers for followers that missed some.
-const HISTORY_SETS_MAX: usize = 1024;
+pub(crate) const HISTORY_SETS_MAX: usize = 1024;
 /// How many rows these change sets hold together at most; a larger change empties the history.
-const HISTORY_ROWS_MAX: usize = 20_000;
+pub(crate) const HISTORY_ROWS_MAX: usize = 20_000;
 
 /// Why rows cannot stand together. Each names both parties.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,15 +54,6 @@ pub enum Conflict {
         /// The key.
         key: Box<RowKey>,
     },
-}
-
-/// How many hosts a product has, in all and by region; terminated ones do not count.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ProductTally {
-    /// All hosts with names.
-    pub hosts: u64,
-    /// Hosts with names by region.
-    pub regions: OrdMap<CompactString, u64>,
 }
 
 /// Everything that is known, at one position.
@@ -104,10 +99,15 @@ impl State {
     ) -> Result<Self, Conflict> {
         let mut state = Self::empty(cluster_id);
         let mut buckets = Buckets::default();
+        let mut counted = Counted::default();
         for row in rows {
             buckets.add(&row);
-            state.insert(&row)?;
+            state.file(&row)?;
+            if let Row::Host(host) = &row {
+                counted.add(host);
+            }
         }
+        counted.into_state(&mut state);
         state.position = Position { cluster_id, epoch, serial, state_hash: buckets.root() };
         state.buckets = Arc::new(buckets);
         Ok(state)
@@ -166,6 +166,15 @@ impl State {
     }
 
     fn insert(&mut self, row: &Row) -> Result<(), Conflict> {
+        self.file(row)?;
+        if let Row::Host(host) = row {
+            self.count(host, 1);
+        }
+        Ok(())
+    }
+
+    /// Files a row without counting it.
+    fn file(&mut self, row: &Row) -> Result<(), Conflict> {
         let twice = |first: &str| Conflict::Twice {
             key: Box::new(row.key()),
             first: first.into(),
@@ -185,7 +194,6 @@ impl State {
                     self.addresses.insert(address, host.clone());
                 }
                 self.hosts.insert(host.key.clone(), host.clone());
-                self.count(host, 1);
             }
             Row::Role(role) => {
                 if let Some(other) = self.roles.insert(role.name.clone(), role.clone()) {
@@ -213,35 +221,6 @@ impl State {
             Row::Role(role) => drop(self.roles.remove(&role.name)),
             Row::Record(record) => drop(self.records.remove(&record.key)),
         }
-    }
-
-    /// Keeps the tallies by product, region and role.
-    fn count(&mut self, host: &Host, by: i64) {
-        let step = |n: u64| n.saturating_add_signed(by);
-        if host.is_named() {
-            let mut tally = self.products.get(&host.key.product).cloned().unwrap_or_default();
-            tally.hosts = step(tally.hosts);
-            let in_region = step(tally.regions.get(&host.region).copied().unwrap_or(0));
-            put(&mut tally.regions, host.region.clone(), in_region, in_region == 0);
-            let empty = tally.hosts == 0;
-            put(&mut self.products, host.key.product.clone(), tally, empty);
-        }
-        if host.is_serving() {
-            for role in &host.roles {
-                let key = (host.key.product.clone(), role.clone());
-                let n = step(self.members.get(&key).copied().unwrap_or(0));
-                put(&mut self.members, key, n, n == 0);
-            }
-        }
-    }
-}
-
-/// Sets `key`, or removes it when its value has become empty.
-fn put<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, key: K, value: V, empty: bool) {
-    if empty {
-        map.remove(&key);
-    } else {
-        map.insert(key, value);
     }
 }
 
@@ -357,6 +336,12 @@ impl State {
         let missing = usize::try_from(self.position.serial.checked_sub(serial)?).ok()?;
         let skip = self.history.len().checked_sub(missing)?;
         Some(self.history.iter().skip(skip).cloned().collect())
+    }
+
+    /// The same rows in another epoch: what a restore or a promotion makes of a state.
+    pub fn in_epoch(mut self, epoch: u32) -> Self {
+        self.position.epoch = epoch;
+        self
     }
 
     /// The same state with the change sets that led to it, oldest first, as a store remembers them.

@@ -1,0 +1,302 @@
+//! Zones from a state: all at once, or the next from the present ones and what changed.
+//!
+//! [`Maker::advance`] costs O(changed names). Three rare changes build everything anew, off the
+//! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, or
+//! so many changes were missed that the state no longer remembers them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use compact_str::CompactString;
+use inventory::{ChangeSet, Host, Row, State, position::soa_serial};
+
+use crate::{
+    edit::Editor,
+    generate::{
+        NEAREST_ROLES, Settings, address_data, host_records, is_nearest, own_name, private_reverse_zones,
+        reverse_zones_of, role_name, service_name,
+    },
+    name::Name,
+    node::RrSet,
+    rr::{Rdata, rtype},
+    statics,
+    zone::{Soa, ZoneDiff},
+    zones::Zones,
+};
+
+/// Hosts whose records are made before they are packed, to bound memory while building from nothing.
+const HOSTS_PER_FLUSH: usize = 20_000;
+
+/// Timers of generated zones, in seconds; secondaries serve for four weeks without us.
+const REFRESH_S: u32 = 3600;
+const RETRY_S: u32 = 300;
+const EXPIRE_S: u32 = 28 * 86_400;
+
+/// Makes zones.
+#[derive(Debug, Clone)]
+pub struct Maker {
+    settings: Settings,
+}
+
+/// Names whose records depend on more than one host and are looked at again after a change.
+#[derive(Default)]
+struct Touched {
+    short: BTreeSet<(CompactString, CompactString, CompactString)>,
+    nearest: BTreeSet<(CompactString, CompactString)>,
+}
+
+impl Maker {
+    /// With these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// All zones of a state.
+    pub fn build(&self, state: &State) -> Zones {
+        let mut editor = Editor::from_nothing();
+        let serial = state.position().soa_serial();
+        let products: BTreeSet<&str> =
+            state.products().map(|(name, _)| name.as_str()).chain([self.settings.product.as_str()]).collect();
+        for record in state.records().filter(|record| record.key.rtype == "SOA") {
+            statics::add_zone(&mut editor, record, serial);
+        }
+        for product in &products {
+            self.add_product(&mut editor, product, serial);
+        }
+        for apex in private_reverse_zones() {
+            self.add_generated_zone(&mut editor, &apex, &self.settings.product, serial);
+        }
+        for record in state.records() {
+            statics::add(&mut editor, record, self.settings.ttl);
+        }
+        let mut touched = Touched::default();
+        for (i, host) in state.hosts().enumerate() {
+            self.add_host(&mut editor, host, state, serial);
+            self.touch(host, state, &mut touched);
+            if i % HOSTS_PER_FLUSH == HOSTS_PER_FLUSH - 1 {
+                // Short names of hosts that are still to come are looked at again with them.
+                self.set_short_names(&mut editor, state, &std::mem::take(&mut touched.short));
+                editor.flush();
+            }
+        }
+        self.set_short_names(&mut editor, state, &touched.short);
+        for product in &products {
+            touched.nearest.extend(NEAREST_ROLES.iter().map(|role| ((*product).into(), (*role).into())));
+        }
+        self.set_nearest(&mut editor, state, &touched.nearest);
+        editor.finish()
+    }
+
+    /// The zones of `state`, made from those of an earlier state and the change sets between.
+    pub fn advance(&self, zones: &Zones, before: &State, state: &State) -> Zones {
+        match state.changes_since(before.position().serial) {
+            Some(sets) if before.position().epoch == state.position().epoch && !sets.iter().any(|s| needs_build(s)) => {
+                self.edit(zones, before, state, &sets).commit(state.position().soa_serial())
+            }
+            _ => self.build(state),
+        }
+    }
+
+    /// Fills the IXFR history of fresh zones from the change sets that the state remembers, newest first.
+    pub fn recall(&self, zones: &Zones, state: &State) -> Zones {
+        let mut list = zones.zones.to_vec();
+        let (mut past_zones, mut past) = (zones.clone(), state.clone());
+        let sets: Vec<&Arc<ChangeSet>> = state.history().collect();
+        for set in sets.into_iter().rev().take_while(|set| !needs_build(set)) {
+            let serial = set.serial.saturating_sub(1);
+            let rows = set.rows.iter().map(inventory::RowChange::inverse).collect();
+            let inverse = Arc::new(ChangeSet { serial, rows, ..ChangeSet::clone(set) });
+            let Ok(before) = past.apply(inverse.clone()) else { break };
+            let mut editor = self.edit(&past_zones, &past, &before, &[inverse]);
+            let (from_serial, to_serial) = (soa_serial(set.epoch, serial), soa_serial(set.epoch, set.serial));
+            let mut full = false;
+            for (id, (removed, added)) in editor.settle_all() {
+                let Some(zone) = list.get_mut(usize::from(id)) else { continue };
+                let zone = Arc::make_mut(zone);
+                let soa = |serial: u32| Soa { serial: zone.serial_base.wrapping_add(serial), ..zone.soa.clone() };
+                let (from, to) = (soa(from_serial), soa(to_serial));
+                let diff = ZoneDiff { apex: zone.apex.clone(), from, to, removed: added, added: removed };
+                full |= !zone.remember_older(Arc::new(diff));
+            }
+            if full {
+                break;
+            }
+            for zone in &mut list {
+                Arc::make_mut(zone).lower_floor(from_serial);
+            }
+            (past_zones, past) = (editor.finish(), before);
+        }
+        Zones { table: zones.table.clone(), zones: Arc::new(list) }
+    }
+
+    fn edit(&self, zones: &Zones, before: &State, state: &State, sets: &[Arc<ChangeSet>]) -> Editor {
+        let mut editor = Editor::new(zones);
+        let serial = state.position().soa_serial();
+        let mut touched = Touched::default();
+        for change in sets.iter().flat_map(|set| &set.rows) {
+            match &change.old {
+                Some(Row::Host(host)) => {
+                    for rr in host_records(host, before, &self.settings) {
+                        editor.remove(&rr.owner, rr.rtype, &rr.rdata);
+                    }
+                    self.touch(host, before, &mut touched);
+                }
+                Some(Row::Record(record)) => statics::remove(&mut editor, record),
+                Some(Row::Role(_)) | None => {}
+            }
+            match &change.new {
+                Some(Row::Host(host)) => {
+                    self.add_product(&mut editor, &host.key.product, serial);
+                    self.add_host(&mut editor, host, state, serial);
+                    self.touch(host, state, &mut touched);
+                }
+                Some(Row::Record(record)) => statics::add(&mut editor, record, self.settings.ttl),
+                Some(Row::Role(_)) | None => {}
+            }
+        }
+        self.set_short_names(&mut editor, state, &touched.short);
+        self.set_nearest(&mut editor, state, &touched.nearest);
+        editor
+    }
+
+    fn add_product(&self, editor: &mut Editor, product: &str, serial: u32) {
+        let private = crate::generate::join(&[product, "private"]);
+        if editor.has_zone(&private) {
+            return;
+        }
+        self.add_generated_zone(editor, &private, product, serial);
+        self.add_generated_zone(editor, &crate::generate::join(&[product, "public"]), product, serial);
+    }
+
+    fn add_generated_zone(&self, editor: &mut Editor, apex: &Name, product: &str, serial: u32) {
+        if editor.has_zone(apex) {
+            return;
+        }
+        let server = crate::generate::join(&["ns1", product, "private"]);
+        let soa = Soa {
+            ttl: self.settings.ttl,
+            mname: server.clone(),
+            rname: crate::generate::join(&["hostmaster", product, "private"]),
+            serial,
+            refresh: REFRESH_S,
+            retry: RETRY_S,
+            expire: EXPIRE_S,
+            minimum: self.settings.negative_ttl,
+        };
+        editor.add_zone(apex, soa, true, 0);
+        editor.add(apex, rtype::NS, self.settings.ttl, Rdata::from(&*server));
+    }
+
+    fn add_host(&self, editor: &mut Editor, host: &Host, state: &State, serial: u32) {
+        if host.is_named() {
+            for apex in reverse_zones_of(host) {
+                self.add_generated_zone(editor, &apex, &self.settings.product, serial);
+            }
+        }
+        for rr in host_records(host, state, &self.settings) {
+            editor.add(&rr.owner, rr.rtype, rr.ttl, rr.rdata);
+        }
+    }
+
+    fn touch(&self, host: &Host, state: &State, touched: &mut Touched) {
+        touched.short.insert((host.key.product.clone(), host.key.name.clone(), host.region.clone()));
+        for role in &host.roles {
+            if is_nearest(role, state.role(role).map(|role| &**role)) {
+                touched.nearest.insert((host.key.product.clone(), role.clone()));
+            }
+        }
+    }
+
+    /// Short names: a CNAME while exactly one host has the name in the scope.
+    fn set_short_names(
+        &self,
+        editor: &mut Editor,
+        state: &State,
+        touched: &BTreeSet<(CompactString, CompactString, CompactString)>,
+    ) {
+        for (product, name, region) in touched {
+            let in_product = || state.hosts_named(product, name).filter(|host| host.is_named());
+            let in_region = || in_product().filter(|host| host.region == *region);
+            self.set_short_name(editor, state, &role_name(name, Some(region), product), in_region());
+            self.set_short_name(editor, state, &role_name(name, None, product), in_product());
+        }
+    }
+
+    fn set_short_name<'a>(
+        &self,
+        editor: &mut Editor,
+        state: &State,
+        owner: &Name,
+        mut hosts: impl Iterator<Item = &'a Arc<Host>>,
+    ) {
+        let target = match (hosts.next(), hosts.next()) {
+            // In a zone that is its own region the host's own name is the short one.
+            (Some(host), None) => Some(own_name(host)).filter(|own| own != owner),
+            _ => None,
+        };
+        let wanted = target.map(|target| {
+            let mut set = RrSet::new(rtype::CNAME, self.settings.ttl);
+            set.insert(Rdata::from(&*target));
+            set
+        });
+        // `conflicts` keeps static records away from short names; should one stand here, it stays.
+        let is_static = state.records_at(owner.to_string().trim_end_matches('.')).next().is_some();
+        if !is_static {
+            editor.replace(owner, rtype::CNAME, wanted);
+        }
+    }
+
+    /// Product-wide names of nearest roles: the members in the own region while there are any, else all others.
+    fn set_nearest(&self, editor: &mut Editor, state: &State, touched: &BTreeSet<(CompactString, CompactString)>) {
+        for (product, role) in touched {
+            let definition = state.role(role).map(|role| &**role);
+            let owner_of = |scope: Option<&str>| role_name(role, scope, product);
+            let mut found = false;
+            for rtype in [rtype::A, rtype::AAAA] {
+                found |= self.set_nearest_type(editor, state, product, rtype, &owner_of);
+            }
+            if !found && NEAREST_ROLES.contains(&role.as_str()) {
+                for address in &self.settings.own_addresses {
+                    let (rtype, rdata) = address_data(*address);
+                    editor.add(&owner_of(None), rtype, self.settings.ttl, rdata);
+                }
+            }
+            if let Some(proto) = definition.filter(|role| role.port.is_some()).map(|role| role.proto.as_str()) {
+                let owner_of = |scope: Option<&str>| service_name(role, proto, scope, product);
+                self.set_nearest_type(editor, state, product, rtype::SRV, &owner_of);
+            }
+        }
+    }
+
+    fn set_nearest_type(
+        &self,
+        editor: &mut Editor,
+        state: &State,
+        product: &str,
+        rtype: u16,
+        owner_of: &dyn Fn(Option<&str>) -> Name,
+    ) -> bool {
+        let wanted = editor.set(&owner_of(Some(&self.settings.region)), rtype).or_else(|| {
+            let regions = state.product(product)?.regions.keys();
+            let mut all: Option<RrSet> = None;
+            for set in regions.filter_map(|region| editor.set(&owner_of(Some(region)), rtype)) {
+                let into = all.get_or_insert_with(|| RrSet::new(rtype, set.ttl));
+                for rdata in set.iter() {
+                    into.insert(rdata.clone());
+                }
+            }
+            all
+        });
+        let found = wanted.is_some();
+        editor.replace(&owner_of(None), rtype, wanted);
+        found
+    }
+}
+
+/// Whether a change set changes what the records of unchanged rows are.
+fn needs_build(set: &ChangeSet) -> bool {
+    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().any(|row| match row {
+        Row::Role(_) => true,
+        Row::Record(record) => record.key.rtype == "SOA",
+        Row::Host(_) => false,
+    })
+}

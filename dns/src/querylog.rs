@@ -1,0 +1,149 @@
+//! The optional query log: one line per answered datagram.
+//!
+//! `2026-01-31T12:00:00.000Z 10.1.2.3#4242 www.acme.private. A NOERROR`; the time is that of writing.
+//! Answering threads only copy the question into a bounded queue; one thread formats and writes. A
+//! full queue or a full disk loses lines, which are counted, and never an answer. Flushed every
+//! second; a crash loses that second. The file is opened anew on request, for log rotation.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use smallvec::SmallVec;
+
+use crate::{name, query, text};
+
+/// Lines that wait for the writer at most.
+const QUEUE: usize = 16_384;
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+struct Entry {
+    peer: SocketAddr,
+    question: SmallVec<[u8; 64]>,
+    rcode: Option<u8>,
+}
+
+/// Handle of the answering threads.
+pub(crate) struct QueryLog {
+    queue: SyncSender<Entry>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    lost: AtomicU64,
+    reopen: AtomicBool,
+}
+
+impl QueryLog {
+    /// Opens the file and starts the writer.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = append(path)?;
+        let (queue, entries) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer { path: path.into(), out: BufWriter::new(file), entries, shared: shared.clone() };
+        std::thread::Builder::new().name("query-log".into()).spawn(move || writer.run())?;
+        Ok(Self { queue, shared })
+    }
+
+    /// Notes one exchange; an empty reply was not sent.
+    pub(crate) fn record(&self, peer: SocketAddr, query: &[u8], reply: &[u8]) {
+        let question = query.get(query::HEADER..).map(SmallVec::from_slice).unwrap_or_default();
+        let entry = Entry { peer, question, rcode: reply.get(3).map(|flags| flags & 15) };
+        if self.queue.try_send(entry).is_err() {
+            self.shared.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Lines lost because the queue was full or the file could not be written.
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.lost.load(Relaxed)
+    }
+
+    /// Has the writer open the file anew.
+    pub(crate) fn reopen(&self) {
+        self.shared.reopen.store(true, Relaxed);
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+struct Writer {
+    path: PathBuf,
+    out: BufWriter<File>,
+    entries: Receiver<Entry>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut flushed = Instant::now();
+        loop {
+            match self.entries.recv_timeout(FLUSH_EVERY) {
+                Ok(entry) => self.write(&entry),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let _ = self.out.flush();
+                    return;
+                }
+            }
+            if flushed.elapsed() >= FLUSH_EVERY {
+                flushed = Instant::now();
+                self.flush();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Err(error) = self.out.flush() {
+            tracing::warn!(path = %self.path.display(), %error, "cannot write the query log; lines are lost");
+            self.shared.lost.fetch_add(1, Relaxed);
+        }
+        if self.shared.reopen.swap(false, Relaxed) {
+            match append(&self.path) {
+                Ok(file) => self.out = BufWriter::new(file),
+                Err(error) => {
+                    tracing::warn!(path = %self.path.display(), %error, "cannot open the query log anew; writing on to the old file");
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the writer stamps its lines")]
+    fn write(&mut self, entry: &Entry) {
+        let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
+        let (asked, qtype) = match name::wire_len(&entry.question) {
+            Some(length) => {
+                let qtype = entry.question.get(length..length + 2).map_or(0, |t| u16::from_be_bytes([t[0], t[1]]));
+                (name::display(&entry.question[..length].to_ascii_lowercase()), text::type_name(qtype))
+            }
+            None => ("-".into(), "-".into()),
+        };
+        let rcode = entry.rcode.map_or("-", rcode_name);
+        if writeln!(self.out, "{now:.3} {} {asked} {qtype} {rcode}", show_peer(entry.peer)).is_err() {
+            self.shared.lost.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+fn show_peer(peer: SocketAddr) -> String {
+    format!("{}#{}", peer.ip(), peer.port())
+}
+
+/// Mnemonic of a response code that fits the header.
+pub(crate) fn rcode_name(code: u8) -> &'static str {
+    ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH"]
+        .get(usize::from(code))
+        .unwrap_or(&"OTHER")
+}

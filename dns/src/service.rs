@@ -1,0 +1,362 @@
+//! The DNS side of a node, put together: sockets first, then threads and tasks.
+//!
+//! [`Bound::bind`] needs no runtime and no state, so it can run before privileges are dropped.
+//! [`Service::start`] builds the zones of the present state and begins to answer. From then on one
+//! thread follows the published states and swaps zones; the UDP workers never wait for it.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use inventory::State;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    answer::Facts,
+    config::Config,
+    cookie,
+    engine::Engine,
+    forward::{BadForward, Forwarder},
+    generate::{Settings, is_reachable},
+    make::Maker,
+    name::Name,
+    querylog::QueryLog,
+    rate::RateLimiter,
+    respond::Responder,
+    stats::{Counters, Sums, sum},
+    stream::{Question, Replies},
+    transfer::{
+        notify,
+        tsig::{KeyError, Keys},
+    },
+    udp::{self, Pending, Worker},
+    zone::Soa,
+    zones::Zones,
+};
+
+/// Datagrams that wait for the asynchronous side at most.
+const PENDING_MAX: usize = 4096;
+
+/// Why DNS cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket cannot be bound.
+    #[error("cannot listen on {address} over UDP: {reason}; is another server running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel says.
+        reason: io::Error,
+    },
+    /// The secret for cookies.
+    #[error(transparent)]
+    Secret(#[from] cookie::SecretError),
+    /// No random numbers.
+    #[error("the kernel gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The query log.
+    #[error("cannot open the query log {path}: {reason}; check the folder and its owner")]
+    QueryLog {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        reason: io::Error,
+    },
+    /// The forwarder.
+    #[error(transparent)]
+    Forward(#[from] BadForward),
+    /// A TSIG key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Sockets that are bound and not yet served.
+pub struct Bound {
+    sockets: Vec<Vec<Arc<UdpSocket>>>,
+    /// The addresses, with the ports that the kernel chose where 0 was asked for.
+    pub addresses: Vec<SocketAddr>,
+    cookie_secrets: Vec<cookie::Secret>,
+    query_log: Option<QueryLog>,
+    forwarder: Option<Forwarder>,
+    keys: Keys,
+}
+
+impl Bound {
+    /// Binds every UDP address once per worker, and opens the files that the service needs.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        let mut sockets = Vec::new();
+        let mut addresses = Vec::new();
+        for &wanted in &config.listen {
+            let mut address = wanted;
+            let mut workers = Vec::new();
+            for _ in 0..config.udp_workers.max(1) {
+                let bound = udp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+                let (actual, socket) = bound.map_err(|reason| StartError::Listen { address, reason })?;
+                address = actual;
+                workers.push(Arc::new(socket));
+            }
+            addresses.push(address);
+            sockets.push(workers);
+        }
+        let cookie_secrets = match &config.cookie_secret_file {
+            Some(path) => cookie::load_secrets(path)?,
+            None => vec![cookie::random_secret().map_err(StartError::Random)?],
+        };
+        let query_log = match &config.query_log {
+            Some(path) => {
+                Some(QueryLog::open(path).map_err(|reason| StartError::QueryLog { path: path.clone(), reason })?)
+            }
+            None => None,
+        };
+        let forwarder = if config.forward.is_empty() { None } else { Some(Forwarder::new(config)?) };
+        let keys = Keys::load(&config.key)?;
+        Ok(Self { sockets, addresses, cookie_secrets, query_log, forwarder, keys })
+    }
+}
+
+/// Who this node is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Node name.
+    pub node: String,
+    /// Region of the node.
+    pub region: String,
+    /// Default product.
+    pub product: String,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// What is being published, for status and metrics.
+#[derive(Default)]
+pub(crate) struct Progress {
+    serial: AtomicU64,
+    made: AtomicU64,
+    last_make_us: AtomicU64,
+}
+
+/// A running DNS side.
+pub struct Service {
+    pub(crate) engine: Arc<Engine>,
+    counters: Vec<Arc<Counters>>,
+    responder: Arc<Responder>,
+    notify: Arc<notify::Stats>,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Numbers of the moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Serial of the state that answers come from.
+    pub serial: u64,
+    /// Zones.
+    pub zones: usize,
+    /// Names in them, empty non-terminals included.
+    pub names: usize,
+    /// Times that new zones were made.
+    pub made: u64,
+    /// Microseconds that the last of them took.
+    pub last_make_us: u64,
+    /// Entries in the forwarder's cache and octets charged for them.
+    pub cache: (u64, u64),
+    /// Lines that the query log lost.
+    pub query_log_lost: u64,
+    /// Counters of UDP.
+    pub udp: Sums,
+    /// Counters of TCP, TLS and HTTPS.
+    pub stream: Sums,
+}
+
+impl Service {
+    /// Builds the zones of the present state and begins to answer.
+    pub fn start(
+        bound: Bound,
+        config: &Config,
+        identity: &Identity,
+        mut states: watch::Receiver<Arc<State>>,
+    ) -> Result<Self, StartError> {
+        let maker = Maker::new(Settings {
+            region: identity.region.clone(),
+            product: identity.product.clone(),
+            ttl: config.ttl,
+            negative_ttl: config.negative_ttl,
+            own_addresses: bound.addresses.iter().map(SocketAddr::ip).filter(is_reachable).collect(),
+        });
+        let facts = Facts {
+            id: identity.node.clone(),
+            version: identity.version.clone(),
+            udp_payload_max: config.udp_payload_max,
+            forwards: !config.forward.is_empty(),
+            cookie_secrets: bound.cookie_secrets,
+            keepalive_ds: u16::try_from(config.tcp_idle_s.saturating_mul(10)).unwrap_or(u16::MAX),
+        };
+        let rate = (config.rate_limit > 0).then(|| RateLimiter::new(config.rate_limit, (0, 0), 0));
+        let engine = Arc::new(Engine::new(facts, config.allow.clone(), rate, bound.query_log));
+        let progress = Arc::new(Progress::default());
+        let state = states.borrow_and_update().clone();
+        publish(&engine, &progress, &state, || maker.build(&state));
+        let (pending, queue) = mpsc::channel(PENDING_MAX);
+        let networks = config.transfer.clone();
+        let responder = Responder::new(engine.clone(), bound.forwarder, bound.keys.clone(), networks, Arc::default());
+        let mut service = Self {
+            engine,
+            counters: Vec::new(),
+            responder: Arc::new(responder),
+            notify: Arc::default(),
+            progress,
+            stop: Arc::new(AtomicBool::new(false)),
+            workers: Vec::new(),
+        };
+        for (sockets, address) in bound.sockets.into_iter().zip(&bound.addresses) {
+            for socket in sockets {
+                service.add_worker(socket, address.ip(), pending.clone())?;
+            }
+        }
+        tokio::spawn(service.responder.clone().serve_pending(queue));
+        let (changed, soas) = watch::channel(Arc::new(service.engine.zones().soas()));
+        service.start_notify(config, bound.keys, soas);
+        let (engine, progress) = (service.engine.clone(), service.progress.clone());
+        tokio::spawn(async move { follow(&maker, &engine, &progress, state, states, changed).await });
+        Ok(service)
+    }
+
+    /// Tells secondaries of every change.
+    fn start_notify(&self, config: &Config, keys: Keys, soas: watch::Receiver<Arc<Vec<(Name, Soa)>>>) {
+        if config.notify.is_empty() {
+            return;
+        }
+        let key = config.key.first().and_then(|key| Name::parse(&key.name).ok());
+        let targets = config.notify.clone();
+        let settings = notify::Settings { targets, keys, key, first_wait: notify::FIRST_WAIT };
+        let stats = self.notify.clone();
+        tokio::spawn(async move {
+            if let Err(error) = notify::run(soas, settings, stats).await {
+                tracing::error!(%error, "secondaries are not told of changes any more; they still ask by themselves");
+            }
+        });
+    }
+
+    /// Answers one query of a stream: the handler for [`crate::stream::serve`] and [`crate::https::serve`].
+    pub fn handler(
+        &self,
+    ) -> impl Fn(Question, Replies) -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + Sync + 'static {
+        let responder = self.responder.clone();
+        move |question, replies| {
+            let responder = responder.clone();
+            Box::pin(async move { responder.answer_stream(question, replies).await })
+        }
+    }
+
+    fn add_worker(
+        &mut self,
+        socket: Arc<UdpSocket>,
+        address: IpAddr,
+        pending: mpsc::Sender<Pending>,
+    ) -> Result<(), StartError> {
+        let counters = Arc::new(Counters::default());
+        let worker = Worker {
+            socket,
+            wildcard: address.is_unspecified(),
+            engine: self.engine.clone(),
+            counters: counters.clone(),
+            pending,
+            stop: self.stop.clone(),
+        };
+        let name = format!("dns-udp-{}", self.workers.len());
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run()).map_err(StartError::Thread)?;
+        self.counters.push(counters);
+        self.workers.push(thread);
+        Ok(())
+    }
+
+    /// Numbers of the moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let zones = self.engine.zones();
+        Snapshot {
+            serial: self.progress.serial.load(Relaxed),
+            zones: zones.zones().count(),
+            names: zones.name_count(),
+            made: self.progress.made.load(Relaxed),
+            last_make_us: self.progress.last_make_us.load(Relaxed),
+            cache: self.forwarder().map_or((0, 0), Forwarder::cache_size),
+            query_log_lost: self.engine.query_log.as_ref().map_or(0, QueryLog::lost),
+            udp: sum(&self.counters),
+            stream: sum(std::slice::from_ref(&self.responder.counters)),
+        }
+    }
+
+    /// The zones that answers come from now.
+    pub fn zones(&self) -> Arc<Zones> {
+        self.engine.zones_full()
+    }
+
+    /// The forwarder, if names that are not ours are asked for elsewhere.
+    pub fn forwarder(&self) -> Option<&Forwarder> {
+        self.responder.forwarder.as_ref()
+    }
+
+    /// What has become of NOTIFY messages.
+    pub fn notify_stats(&self) -> &notify::Stats {
+        &self.notify
+    }
+
+    /// Opens the query log anew.
+    pub fn reopen(&self) {
+        if let Some(log) = &self.engine.query_log {
+            log.reopen();
+        }
+    }
+
+    /// Stops the UDP workers after the batch that they are at.
+    pub fn stop(self) {
+        self.stop.store(true, Relaxed);
+        for worker in self.workers {
+            let _ = worker.join(); // a worker that panicked has stopped too
+        }
+    }
+}
+
+/// Makes zones and lets answers come from them.
+fn publish(engine: &Engine, progress: &Progress, state: &State, make: impl FnOnce() -> Zones) {
+    let started = Instant::now();
+    engine.publish(Arc::new(make()));
+    progress.serial.store(state.position().serial, Relaxed);
+    progress.made.fetch_add(1, Relaxed);
+    progress.last_make_us.store(started.elapsed().as_micros() as u64, Relaxed);
+}
+
+/// Follows the published states for as long as there is a publisher.
+async fn follow(
+    maker: &Maker,
+    engine: &Arc<Engine>,
+    progress: &Arc<Progress>,
+    mut state: Arc<State>,
+    mut states: watch::Receiver<Arc<State>>,
+    changed: watch::Sender<Arc<Vec<(Name, Soa)>>>,
+) {
+    // Secondaries get their differences a moment after the first answers, not before them.
+    let (recalled, present) = (maker.recall(&engine.zones(), &state), state.clone());
+    publish(engine, progress, &present, || recalled);
+    while states.changed().await.is_ok() {
+        let next = states.borrow_and_update().clone();
+        tokio::task::block_in_place(|| {
+            publish(engine, progress, &next, || maker.advance(&engine.zones(), &state, &next));
+        });
+        changed.send_replace(Arc::new(engine.zones().soas()));
+        state = next;
+    }
+}

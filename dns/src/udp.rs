@@ -1,0 +1,155 @@
+//! The UDP loop: one thread and one socket (SO_REUSEPORT) per worker and address.
+//!
+//! Receive a batch, answer each query from one version of the zones, send the replies. Nothing here
+//! waits but the receive call. Queries that need another server are handed to the asynchronous side
+//! through a bounded queue; when it is full they are dropped and counted, and their clients ask again.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+
+use crate::{
+    answer::Verdict,
+    engine::{Datagram, Engine},
+    stats::{Counters, Event},
+    sys::{self, Batch},
+};
+
+/// Receive and send buffers of a socket, in octets: about 20,000 small queries that wait.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// How often an idle worker looks whether it should stop.
+const IDLE_WAKE: Duration = Duration::from_millis(200);
+/// Pause after a receive error, so that a broken socket does not burn a processor.
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
+
+/// A query that the UDP loop cannot answer alone.
+pub(crate) struct Pending {
+    pub(crate) query: Vec<u8>,
+    /// What was written so far; meaningful for [`Verdict::Chase`].
+    pub(crate) partial: Vec<u8>,
+    pub(crate) verdict: Verdict,
+    pub(crate) peer: SocketAddr,
+    local: Option<IpAddr>,
+    socket: Arc<UdpSocket>,
+}
+
+impl Pending {
+    /// Sends the finished reply from the address that was asked.
+    pub(crate) fn reply(&self, data: &[u8]) -> io::Result<()> {
+        match self.local {
+            Some(local) => sys::send_from(&self.socket, data, self.peer, local),
+            None => self.socket.send_to(data, self.peer).map(drop),
+        }
+    }
+}
+
+/// Binds one socket of an address that several share.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if address.ip().is_unspecified() {
+        // The reply must leave from the address that was asked, which only the kernel knows.
+        sys::report_destination(&socket, address.is_ipv6())?;
+    }
+    // The kernel caps these at its own limits; less is no reason not to serve.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_read_timeout(Some(IDLE_WAKE))?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// One answering thread.
+pub(crate) struct Worker {
+    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) wildcard: bool,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) pending: mpsc::Sender<Pending>,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Answers until told to stop.
+    #[expect(clippy::disallowed_methods, reason = "the thin loop that gives the time to plain functions")]
+    pub(crate) fn run(self) {
+        let mut batch = Batch::new(self.wildcard);
+        let mut spin = 0_u32;
+        while !self.stop.load(Relaxed) {
+            let count = match batch.receive(&self.socket) {
+                Ok(0) => continue,
+                Ok(count) => count,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot receive over UDP; trying again");
+                    std::thread::sleep(ERROR_PAUSE);
+                    continue;
+                }
+            };
+            let started = Instant::now();
+            let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64);
+            let zones = self.engine.zones();
+            for i in 0..count {
+                spin = spin.wrapping_add(1);
+                self.answer_one(&mut batch, i, &zones, spin, now_ms);
+            }
+            drop(zones);
+            let refused = batch.send(&self.socket, count);
+            for _ in 0..refused {
+                self.counters.event(Event::SendFailed);
+            }
+            self.counters.took(started.elapsed().as_nanos() as u64, count as u64);
+        }
+    }
+
+    #[inline]
+    fn answer_one(&self, batch: &mut Batch, i: usize, zones: &crate::zones::Zones, spin: u32, now_ms: u64) {
+        let peer = batch.peer(i);
+        let (query, out) = batch.exchange(i);
+        out.clear();
+        let Some(peer) = peer else { return };
+        let datagram = Datagram { query, peer, spin, now_ms };
+        // A fault in our own code costs one query, not the service.
+        let answered =
+            catch_unwind(AssertUnwindSafe(|| self.engine.answer_datagram(zones, &datagram, &self.counters, out)));
+        match answered {
+            Ok(None) => {
+                if let Some(log) = &self.engine.query_log {
+                    log.record(peer, query, out);
+                }
+            }
+            Ok(Some(verdict)) => self.hand_over(batch, i, peer, verdict),
+            Err(_) => {
+                out.clear();
+                self.counters.event(Event::Panicked);
+            }
+        }
+    }
+
+    fn hand_over(&self, batch: &mut Batch, i: usize, peer: SocketAddr, verdict: Verdict) {
+        let local = if self.wildcard { batch.local(i) } else { None };
+        let (query, out) = batch.exchange(i);
+        let pending = Pending {
+            query: query.to_vec(),
+            partial: std::mem::take(out),
+            verdict,
+            peer,
+            local,
+            socket: self.socket.clone(),
+        };
+        let event = if self.pending.try_send(pending).is_ok() { Event::Forwarded } else { Event::Shed };
+        self.counters.event(event);
+    }
+}

@@ -1,0 +1,182 @@
+//! Zones made step by step equal zones made at once, and the differences kept for IXFR add up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dns::{generate::Settings, make::Maker, rr::Rr, zones::Zones};
+use inventory::{
+    Author, ChangeSet, Host, HostKey, HostState, Record, RecordKey, Role, Row, RowChange, RowKey, Scope, State,
+};
+use proptest::prelude::*;
+
+const ZONES: [&str; 5] = ["us-east-1a", "us-east-1b", "eu-west-1a", "fra", "eu-west-1c"];
+const ROLES: [&str; 4] = ["mysql", "web", "ns1", "cache"];
+
+/// One edit of a random history; numbers choose from small pools, so that edits meet.
+#[derive(Debug, Clone)]
+enum Edit {
+    Host { name: u8, zone: usize, address: u8, roles: u8, state: u8, more: bool },
+    RemoveHost { name: u8, zone: usize },
+    Record { name: u8, kind: u8 },
+    RemoveRecord { name: u8, kind: u8 },
+    Role { name: usize, nearest: bool, port: bool },
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        8 => (0..6u8, 0..ZONES.len(), 0..40u8, 0..16u8, 0..5u8, any::<bool>()).prop_map(
+            |(name, zone, address, roles, state, more)| Edit::Host { name, zone, address, roles, state, more }),
+        3 => (0..6u8, 0..ZONES.len()).prop_map(|(name, zone)| Edit::RemoveHost { name, zone }),
+        3 => (0..4u8, 0..7u8).prop_map(|(name, kind)| Edit::Record { name, kind }),
+        2 => (0..4u8, 0..7u8).prop_map(|(name, kind)| Edit::RemoveRecord { name, kind }),
+        1 => (0..ROLES.len(), any::<bool>(), any::<bool>()).prop_map(
+            |(name, nearest, port)| Edit::Role { name, nearest, port }),
+    ]
+}
+
+fn host(name: u8, zone: usize, address: u8, roles: u8, state: u8, more: bool) -> Row {
+    let roles = ROLES.iter().enumerate().filter(|(i, _)| roles & (1 << i) != 0).map(|(_, role)| (*role).into());
+    const STATES: [HostState; 5] =
+        [HostState::Running, HostState::Running, HostState::Draining, HostState::Stopped, HostState::Terminated];
+    Row::Host(Arc::new(Host {
+        key: HostKey { product: "acme".into(), name: format!("h{name}").into(), zone: ZONES[zone].into() },
+        region: inventory::label::region_of_zone(ZONES[zone]).into(),
+        private_ip: [10, 1, 0, address].into(),
+        public_ip: more.then(|| [192, 0, 2, address].into()),
+        ipv6: more.then(|| [0xfd00, 0, 0, 0, 0, 0, 0, address.into()].into()),
+        roles: roles.collect(),
+        groups: Box::default(),
+        tags: Box::default(),
+        state: STATES[usize::from(state)],
+        source: "test".into(),
+    }))
+}
+
+fn record(name: u8, kind: u8) -> Record {
+    let (rtype, data) = [
+        ("TXT", "hello"),
+        ("TXT", "world"),
+        ("A", "10.9.9.9"),
+        ("NS", "ns.elsewhere.example"),
+        ("MX", "10 mail.acme.private"),
+        ("DNAME", "other.example"),
+        ("SOA", "ns1.acme.private hostmaster.acme.private 7 3600 600 604800 30"),
+    ][usize::from(kind)];
+    let name =
+        ["deep.er.acme.private", "s.acme.private", "*.w.acme.private", "9.9.9.10.in-addr.arpa"][usize::from(name)];
+    Record {
+        key: RecordKey { name: name.into(), rtype: rtype.into(), data: data.into() },
+        ttl: Some(300),
+        source: "test".into(),
+    }
+}
+
+fn apply(state: &State, edit: &Edit) -> Option<State> {
+    let (key, new) = match edit {
+        Edit::Host { name, zone, address, roles, state, more } => {
+            let row = host(*name, *zone, *address, *roles, *state, *more);
+            (row.key(), Some(row))
+        }
+        Edit::RemoveHost { name, zone } => (host(*name, *zone, 0, 0, 0, false).key(), None),
+        Edit::Record { name, kind } => {
+            let row = Row::Record(Arc::new(record(*name, *kind)));
+            (row.key(), Some(row))
+        }
+        Edit::RemoveRecord { name, kind } => (RowKey::Record(record(*name, *kind).key), None),
+        Edit::Role { name, nearest, port } => {
+            let row = Row::Role(Arc::new(Role {
+                name: ROLES[*name].into(),
+                port: port.then_some(3306),
+                proto: "tcp".into(),
+                scope: if *nearest { Scope::Nearest } else { Scope::All },
+                ttl: None,
+                source: "test".into(),
+            }));
+            (row.key(), Some(row))
+        }
+    };
+    let old = state.get(&key);
+    if old == new {
+        return None;
+    }
+    let author = Author { who: "test".into(), when_ms: 0, why: String::new() };
+    let serial = state.position().serial + 1;
+    let set = ChangeSet { epoch: 1, serial, author, rows: vec![RowChange { old, new }] };
+    state.apply(Arc::new(set)).ok()
+}
+
+fn contents(zones: &Zones) -> BTreeMap<String, BTreeSet<String>> {
+    let text = |rr: Rr| format!("{rr:?}");
+    zones.zones().map(|zone| (zone.apex.to_string(), zones.records(&zone.apex).map(text).collect())).collect()
+}
+
+/// A zone that holds nothing but its NS may stay after its last host has gone.
+fn without_empty(mut all: BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    all.retain(|_, records| records.len() > 1);
+    all
+}
+
+fn maker() -> Maker {
+    Maker::new(Settings {
+        region: "us-east-1".into(),
+        product: "acme".into(),
+        ttl: 60,
+        negative_ttl: 30,
+        own_addresses: vec![[10, 255, 0, 2].into()],
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn step_by_step_equals_at_once(edits in proptest::collection::vec(edit(), 1..50)) {
+        let maker = maker();
+        let mut state = State::empty(7);
+        let mut zones = maker.build(&state);
+        let mut past = vec![(state.clone(), zones.clone())];
+        for edit in &edits {
+            let Some(next) = apply(&state, edit) else { continue };
+            zones = maker.advance(&zones, &state, &next);
+            state = next;
+            past.push((state.clone(), zones.clone()));
+            let at_once = maker.build(&state);
+            prop_assert_eq!(without_empty(contents(&zones)), without_empty(contents(&at_once)), "after {:?}", edit);
+        }
+        // From any past state in one go, as after missed publications.
+        for (before, old) in &past {
+            let jumped = maker.advance(old, before, &state);
+            prop_assert_eq!(without_empty(contents(&jumped)), without_empty(contents(&zones)));
+            differences_add_up(old, &jumped)?;
+        }
+        // After a restart, from the change log.
+        let fresh = maker.recall(&maker.build(&state), &state);
+        for (_, old) in &past {
+            differences_add_up(old, &fresh)?;
+        }
+    }
+}
+
+fn differences_add_up(old: &Zones, new: &Zones) -> Result<(), TestCaseError> {
+    for zone in new.zones() {
+        let Some(was) = old.zone(&zone.apex) else { continue };
+        let Some(diffs) = zone.diffs_since(was.soa.serial) else { continue };
+        let mut records: BTreeSet<Rr> = old.records(&zone.apex).collect();
+        let mut serial = was.soa.serial;
+        for diff in diffs {
+            prop_assert_eq!(diff.from.serial, serial);
+            for rr in &diff.removed {
+                prop_assert!(records.remove(rr), "{:?} was not in {}", rr, zone.apex);
+            }
+            for rr in &diff.added {
+                prop_assert!(records.insert(rr.clone()), "{:?} was in {} already", rr, zone.apex);
+            }
+            serial = diff.to.serial;
+        }
+        prop_assert_eq!(serial, zone.soa.serial);
+        prop_assert_eq!(records, new.records(&zone.apex).collect::<BTreeSet<Rr>>());
+    }
+    Ok(())
+}

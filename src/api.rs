@@ -1,0 +1,191 @@
+//! The HTTP API: one router for the control socket and for `[admin] listen`.
+//!
+//! Everything below /v1 is JSON and is described in `openapi.json`. Whoever is not allowed to write
+//! is told so before the body is read. Until the store is open, every path but /healthz answers
+//! 503 with the reason.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use bytes::Bytes;
+use compact_str::CompactString;
+use inventory::{Author, Keeper};
+use prometheus_client::registry::Registry;
+
+pub(crate) mod changes;
+pub(crate) mod error;
+pub(crate) mod forms;
+pub(crate) mod held;
+pub(crate) mod hosts;
+pub(crate) mod imports;
+mod live;
+pub(crate) mod peer;
+pub(crate) mod records;
+pub(crate) mod serve;
+#[cfg(test)]
+mod tests;
+
+use error::ApiError;
+use peer::{Peer, Token};
+
+use crate::{clock, logging::LogLevel, names::Names, node::sources::Sources, status::Facts};
+
+/// Largest body of an ordinary request, in octets.
+const BODY_MAX: usize = 1 << 20;
+/// Largest body of an import, in octets: a million hosts as JSON.
+const IMPORT_BODY_MAX: usize = 512 << 20;
+/// How long a request may take; imports of a million hosts take a while.
+const REQUEST_TIME: Duration = Duration::from_secs(300);
+/// Longest reason for a change, in octets.
+const WHY_MAX: usize = 1000;
+/// Header that carries the reason for a change.
+pub(crate) const WHY_HEADER: &str = "x-gatehouse-why";
+
+/// What the handlers share.
+pub(crate) struct App {
+    /// Facts that do not change while the node runs.
+    pub facts: Facts,
+    /// Product of hosts that name none.
+    pub product: Option<CompactString>,
+    /// The state and its writer.
+    pub keeper: Keeper,
+    /// The DNS part, if there is one.
+    pub names: Option<Names>,
+    /// How the inventory's sources are.
+    pub sources: Arc<Sources>,
+    /// The log's level.
+    pub log: LogLevel,
+    /// The token for writing through HTTP.
+    pub token: Arc<Token>,
+    /// What /metrics shows.
+    pub metrics: Registry,
+    /// Whether the node is stopping.
+    pub shutdown: tokio_util::sync::CancellationToken,
+}
+
+/// Filled once, when the store is open and names are answered.
+pub(crate) type Gate = Arc<OnceLock<Arc<App>>>;
+
+/// The routes. Requests before the gate opens get 503.
+pub(crate) fn router(gate: Gate) -> Router {
+    let small = Router::new()
+        .route("/v1/hosts", get(hosts::list).post(hosts::add))
+        .route("/v1/hosts/{host}", get(hosts::show).put(hosts::put).patch(hosts::patch).delete(hosts::remove))
+        .route("/v1/changes", get(changes::list))
+        .route("/v1/status", get(live::status))
+        .route("/v1/held", get(held::list))
+        .route("/v1/held/{id}/accept", post(held::accept))
+        .route("/v1/held/{id}/discard", post(held::discard))
+        .route("/v1/log-level", put(live::set_log_level).get(live::log_level))
+        .route("/v1/dns/explain", get(live::explain))
+        .route("/v1/openapi.json", get(live::openapi))
+        .route("/readyz", get(live::ready))
+        .route("/metrics", get(live::metrics))
+        .layer(DefaultBodyLimit::max(BODY_MAX));
+    let large = Router::new()
+        .route("/v1/hosts:import", post(imports::import))
+        .route("/v1/records", get(records::list).post(records::add).delete(records::remove))
+        .layer(DefaultBodyLimit::max(IMPORT_BODY_MAX));
+    let open = small.merge(large).layer(middleware::from_fn_with_state(gate.clone(), guard));
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .merge(open)
+        .fallback(|| async { ApiError::not_found("there is no such path; /v1/openapi.json lists them") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method; see /v1/openapi.json")
+        })
+        .with_state(gate)
+}
+
+/// Lets requests through once the node serves, and writers only where something is written.
+async fn guard(
+    State(gate): State<Gate>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let Some(app) = gate.get() else {
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the node is starting: it opens its store"));
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        peer.may_write(&app.token, request.headers())?;
+    }
+    request.extensions_mut().insert(app.clone());
+    let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
+    answer.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+}
+
+/// The author of a change: the peer, now, and the reason from the header or from the body.
+async fn author(peer: Peer, headers: &axum::http::HeaderMap, in_body: Option<String>) -> Result<Author, ApiError> {
+    let header = headers.get(WHY_HEADER).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let why = in_body.or(header).unwrap_or_default();
+    if why.len() > WHY_MAX {
+        return Err(ApiError::bad(format!("the reason has {} octets, at most {WHY_MAX} are kept", why.len())));
+    }
+    Ok(Author { who: peer.who().await, when_ms: clock::now_ms(), why })
+}
+
+/// A body as JSON.
+fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|e| ApiError::bad(format!("the body is not the JSON that is expected: {e}")))
+}
+
+/// A page of a list, and where the next page begins.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Value of `after` (of `before` for changes) for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Items of one page at most.
+pub(crate) const PAGE_MAX: usize = 10_000;
+/// Items of one page when the client names no limit.
+const PAGE_DEFAULT: usize = 1000;
+
+fn page_limit(asked: Option<usize>) -> Result<usize, ApiError> {
+    match asked.unwrap_or(PAGE_DEFAULT) {
+        n @ 1..=PAGE_MAX => Ok(n),
+        n => Err(ApiError::bad(format!("limit={n} is not between 1 and {PAGE_MAX}"))),
+    }
+}
+
+impl<T> Page<T> {
+    /// The first `limit` of `items`; `cursor` is the text from which the page after an item continues.
+    fn cut(items: impl Iterator<Item = T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
+        let mut items: Vec<T> = items.take(limit + 1).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(cursor);
+        Self { items, next }
+    }
+}
+
+
+/// A text answer with its media type.
+fn typed(media: &'static str, text: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, media)], text.into()).into_response()
+}
+
+/// An answer that says "created" or "held" by its code and the outcome by its body.
+fn reply(reply: forms::Written, created: bool) -> Response {
+    let status = match &reply {
+        forms::Written::Held { .. } => StatusCode::ACCEPTED,
+        forms::Written::Applied { .. } if created => StatusCode::CREATED,
+        _ => StatusCode::OK,
+    };
+    (status, Json(reply)).into_response()
+}

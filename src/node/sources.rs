@@ -1,0 +1,264 @@
+//! From the watched folder to the keeper, and how that went.
+//!
+//! Each reading is proposed as a whole. What cannot be stored now is tried again with growing
+//! pauses until it succeeds or a newer reading takes its place; what is wrong or contradicts the
+//! inventory waits for the next reading. Either way the old state stays and the status says why.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use inventory::{
+    Author, Edit, Keeper, Outcome, Proposal, Refused, Row,
+    source::{self, Reading},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+
+/// Who proposes what the folder holds.
+const FOLDER: &str = "file";
+/// Readings that wait; a newer one makes an older one pointless.
+const READINGS_MAX: usize = 1;
+/// First and longest pause before a refused reading is tried again.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// Faults that are kept for the status; the rest is counted.
+const FAULTS_MAX: usize = 100;
+
+/// How one source is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceStatus {
+    /// What it is: `folder /etc/gatehouse/inventory`.
+    pub name: String,
+    /// When it was last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ms: Option<u64>,
+    /// When what it holds last became what is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ok_ms: Option<u64>,
+    /// Files of the last reading that was in order.
+    pub files: usize,
+    /// Rows of that reading.
+    pub rows: usize,
+    /// Faults of the last reading, with file, line and key.
+    #[serde(default)]
+    pub faults: Vec<String>,
+    /// How many faults there are in all.
+    pub fault_count: usize,
+    /// Why it stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble_since_ms: Option<u64>,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// What a reading or a proposal came to.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// It is what is served.
+    Fine { files: usize, rows: usize },
+    /// It stands still.
+    Stuck { trouble: String, faults: Vec<String>, remedy: String },
+}
+
+impl SourceStatus {
+    fn note(&mut self, news: News, now_ms: u64) {
+        match news {
+            News::Fine { files, rows } => {
+                *self = Self {
+                    name: std::mem::take(&mut self.name),
+                    read_ms: self.read_ms,
+                    ok_ms: Some(now_ms),
+                    files,
+                    rows,
+                    ..Self::default()
+                }
+            }
+            News::Stuck { trouble, faults, remedy } => {
+                self.trouble_since_ms.get_or_insert(now_ms);
+                self.trouble = Some(trouble);
+                self.remedy = Some(remedy);
+                self.fault_count = faults.len();
+                self.faults = faults.into_iter().take(FAULTS_MAX).collect();
+            }
+        }
+    }
+}
+
+/// How all sources are; written by their tasks, read by status and metrics.
+#[derive(Default)]
+pub(crate) struct Sources(Mutex<Vec<SourceStatus>>);
+
+impl Sources {
+    /// A copy for a report.
+    pub(crate) fn all(&self) -> Vec<SourceStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Files of every source under its name; the number is how `change` finds it again.
+    fn add(&self, name: String) -> usize {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(SourceStatus { name, ..SourceStatus::default() });
+        all.len() - 1
+    }
+
+    fn change(&self, index: usize, change: impl FnOnce(&mut SourceStatus)) {
+        if let Some(status) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            change(status);
+        }
+    }
+}
+
+/// The watched folder.
+pub(crate) struct Folder {
+    /// Where it is.
+    pub path: std::path::PathBuf,
+    /// What its files take for granted.
+    pub defaults: source::Defaults,
+    /// Time between full readings.
+    pub every: Duration,
+    /// Rung for a reading at once.
+    pub reload: Arc<Notify>,
+}
+
+/// Follows the folder until `shutdown`.
+///
+/// # Errors
+/// Why the folder can no longer be followed.
+pub(crate) async fn follow(
+    folder: Folder,
+    keeper: Keeper,
+    sources: Arc<Sources>,
+    shutdown: CancellationToken,
+) -> Result<(), String> {
+    let index = sources.add(format!("folder {}", folder.path.display()));
+    let (out, mut readings) = mpsc::channel(READINGS_MAX);
+    let watch = source::watch_folder(folder.path, folder.defaults, folder.every, folder.reload, out);
+    let apply = async {
+        let mut waiting = None;
+        loop {
+            let reading = match waiting.take() {
+                Some(reading) => reading,
+                None => match readings.recv().await {
+                    Some(reading) => reading,
+                    None => return Err("the folder is no longer watched".to_owned()),
+                },
+            };
+            sources.change(index, |s| s.read_ms = Some(clock::now_ms()));
+            waiting = settle(reading, &keeper, &mut readings, |news| {
+                sources.change(index, |s| s.note(news, clock::now_ms()));
+            })
+            .await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        _ = watch => Err("the watch on the folder ended".into()),
+        ended = apply => ended,
+    }
+}
+
+/// Takes one reading as far as it goes; returns a newer reading that came in between.
+async fn settle(
+    reading: Reading,
+    keeper: &Keeper,
+    newer: &mut mpsc::Receiver<Reading>,
+    tell: impl Fn(News),
+) -> Option<Reading> {
+    let (rows, files) = match reading {
+        Reading::Rows { rows, files } => (rows, files),
+        Reading::Broken(faults) => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            tracing::error!(faults = faults.len(), "the inventory stays as it was, for its files are wrong: {}", faults.join(" | "));
+            tell(broken(faults));
+            return None;
+        }
+    };
+    let mut pause = RETRY_FIRST;
+    loop {
+        let (news, retry) = judged(propose(keeper, rows.clone()).await, files, rows.len());
+        if let News::Stuck { trouble, faults, .. } = &news {
+            tracing::warn!("the folder's inventory is not served: {trouble} {}", faults.join(" | "));
+        }
+        tell(news);
+        if !retry {
+            return None;
+        }
+        tokio::select! {
+            reading = newer.recv() => return reading,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
+        }
+    }
+}
+
+async fn propose(keeper: &Keeper, rows: Vec<Row>) -> Result<Outcome, Refused> {
+    let author = Author { who: FOLDER.into(), when_ms: clock::now_ms(), why: String::new() };
+    keeper.propose(Proposal { author, edits: vec![Edit::Sync { source: FOLDER.into(), rows }] }).await
+}
+
+fn broken(faults: Vec<String>) -> News {
+    let n = faults.len();
+    let trouble = match faults.first() {
+        Some(first) if n == 1 => format!("{first}; nothing of the folder was applied"),
+        Some(first) => format!("{first}; and {} more; nothing of the folder was applied", n - 1),
+        None => "the folder cannot be read".into(),
+    };
+    News::Stuck { trouble, faults, remedy: "correct the files; they are read again as soon as they change".into() }
+}
+
+/// What a proposal came to, and whether to try it again.
+fn judged(outcome: Result<Outcome, Refused>, files: usize, rows: usize) -> (News, bool) {
+    let stuck = |trouble: String, faults, remedy: &str| News::Stuck { trouble, faults, remedy: remedy.into() };
+    match outcome {
+        Ok(Outcome::Applied { .. } | Outcome::Unchanged { .. }) => (News::Fine { files, rows }, false),
+        Ok(Outcome::Held { id, reasons }) => {
+            let trouble = format!("its last change is held: {}", reasons.join("; "));
+            (stuck(trouble, Vec::new(), &crate::api::forms::remedy(id)), false)
+        }
+        Err(Refused::Conflicts(all)) => {
+            let trouble = "its files contradict what is there; nothing of the folder was applied".into();
+            (stuck(trouble, all, "correct the files, or remove what they clash with"), false)
+        }
+        Err(Refused::NotDurable(why)) => {
+            (stuck(format!("it cannot be stored: {why}"), Vec::new(), "it is tried again; see the store"), true)
+        }
+        Err(Refused::Busy) => {
+            (stuck("the store is busy".into(), Vec::new(), "it is tried again"), true)
+        }
+        Err(Refused::Stopped) => (stuck("the store has stopped".into(), Vec::new(), "restart the node"), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_trouble_is_the_age_of_its_first_sight() {
+        let mut status = SourceStatus { name: "folder x".into(), ..SourceStatus::default() };
+        status.note(broken(vec!["a.toml:1: bad".into(), "a.toml:2: bad".into()]), 10);
+        status.note(broken(vec!["a.toml:1: bad".into()]), 20);
+        assert_eq!((status.trouble_since_ms, status.fault_count), (Some(10), 1));
+        assert_eq!(status.trouble.as_deref(), Some("a.toml:1: bad; nothing of the folder was applied"));
+        status.note(News::Fine { files: 1, rows: 5 }, 30);
+        assert_eq!((status.trouble, status.faults.len(), status.ok_ms), (None, 0, Some(30)));
+        assert_eq!((status.name.as_str(), status.rows), ("folder x", 5));
+    }
+
+    #[test]
+    fn what_is_tried_again() {
+        let retry = |outcome| judged(outcome, 1, 1).1;
+        assert!(retry(Err(Refused::Busy)));
+        assert!(retry(Err(Refused::NotDurable("disk full".into()))));
+        assert!(!retry(Err(Refused::Conflicts(vec!["x".into()]))));
+        assert!(!retry(Ok(Outcome::Held { id: 1, reasons: vec!["x".into()] })));
+    }
+}
