@@ -48,6 +48,8 @@ pub struct Asker {
     pub trusted: bool,
     /// Unix time in seconds, for cookies.
     pub now_s: u32,
+    /// Octets that a signature will add to the reply: set when the query's TSIG has been verified.
+    pub signature: Option<usize>,
     /// Changes from query to query; chooses which of several addresses comes first.
     pub spin: u32,
 }
@@ -108,6 +110,8 @@ pub enum Verdict {
     },
     /// Send nothing.
     Silence,
+    /// A TSIG record closes the query: verify it, then ask again with [`Asker::signature`] set.
+    Signed,
     /// Not our name: ask a resolver.
     Forward,
     /// What was written ends in a CNAME to a name that is not ours: ask a resolver for it and append its answer.
@@ -135,6 +139,15 @@ pub fn answer(zones: &Zones, facts: &Facts, asker: &Asker, raw: &[u8], out: &mut
             Verdict::Reply { rcode: code, reason, proven: false }
         }
     }
+}
+
+/// A reply of a header alone with a response code; empty if the query has no header.
+pub(crate) fn error(query: &[u8], code: u16) -> Vec<u8> {
+    let mut out = Vec::new();
+    if query.len() >= HEADER {
+        bare_reply(query, code, &mut out);
+    }
+    out
 }
 
 /// A header alone, with the query's id and operation code.
@@ -171,6 +184,9 @@ impl Ending {
 impl<'a> Answering<'a> {
     fn run(&mut self, out: &mut Vec<u8>) -> Verdict {
         let query = self.query;
+        if query.signed && self.asker.signature.is_none() {
+            return Verdict::Signed;
+        }
         let mut cookie = None;
         if let Some(edns) = &query.edns {
             if edns.version > 0 {
@@ -228,11 +244,11 @@ impl<'a> Answering<'a> {
     }
 
     fn limit(&self) -> usize {
-        match &self.query.edns {
-            _ if self.asker.stream => usize::from(u16::MAX),
-            Some(edns) => usize::from(edns.payload.min(self.facts.udp_payload_max).max(512)),
-            None => 512,
+        let signature = self.asker.signature.unwrap_or(0);
+        if self.asker.stream {
+            return usize::from(u16::MAX) - signature;
         }
+        self.query.udp_limit(self.facts.udp_payload_max) - signature
     }
 
     /// A reply without records.

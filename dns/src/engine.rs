@@ -67,13 +67,22 @@ impl Engine {
         &self.facts
     }
 
-    /// Answers one message of a stream.
-    pub(crate) fn answer_stream(&self, query: &[u8], peer: IpAddr, now_ms: u64, out: &mut Vec<u8>) -> Verdict {
+    /// Answers one message off the fast path: of a stream, or with a signature that has been verified.
+    pub(crate) fn answer_slowly(
+        &self,
+        query: &[u8],
+        peer: IpAddr,
+        stream: bool,
+        signature: Option<usize>,
+        now_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Verdict {
         let asker = Asker {
             address: peer,
-            stream: true,
+            stream,
             trusted: self.is_trusted(peer),
-            now_s: (now_ms / 1000) as u32,
+            now_s: (now_ms / 1000) as u32, // RFC 9018 wants 32 bits, modulo
+            signature,
             spin: now_ms as u32,
         };
         answer(&self.zones.load(), &self.facts, &asker, query, out)
@@ -92,7 +101,7 @@ impl Engine {
         let address = datagram.peer.ip();
         let trusted = self.is_trusted(address);
         let now_s = (datagram.now_ms / 1000) as u32; // RFC 9018 wants 32 bits, modulo
-        let asker = Asker { address, stream: false, trusted, now_s, spin: datagram.spin };
+        let asker = Asker { address, stream: false, trusted, now_s, signature: None, spin: datagram.spin };
         let verdict = answer(zones, &self.facts, &asker, datagram.query, out);
         match verdict {
             Verdict::Reply { rcode, reason, proven } => {
@@ -107,7 +116,7 @@ impl Engine {
                 out.clear();
                 None
             }
-            Verdict::Forward | Verdict::Chase { .. } | Verdict::Transfer { .. } => Some(verdict),
+            Verdict::Signed | Verdict::Forward | Verdict::Chase { .. } | Verdict::Transfer { .. } => Some(verdict),
         }
     }
 

@@ -18,6 +18,7 @@ mod query;
 mod querylog;
 pub mod rate;
 mod reply;
+mod respond;
 pub mod rr;
 pub mod service;
 pub mod statics;

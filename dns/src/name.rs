@@ -8,6 +8,8 @@ use std::{borrow::Borrow, fmt, ops::Deref};
 
 /// Octets that a name has at most (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
+/// Labels that a name has at most: 127 of one octet and the root.
+pub const LABELS_MAX: usize = 128;
 
 /// A name, owned.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

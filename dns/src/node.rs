@@ -143,7 +143,7 @@ impl<'a> SetRef<'a> {
     }
 
     /// RDATA of every record.
-    pub(crate) fn data(&self) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+    pub(crate) fn data(&self) -> Box<dyn Iterator<Item = &'a [u8]> + Send + 'a> {
         match *self {
             SetRef::Packed { body, .. } => Box::new(Packed { body }),
             SetRef::Big { data, .. } => Box::new(data.iter().map(|rdata| &**rdata)),

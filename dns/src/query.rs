@@ -72,6 +72,11 @@ impl Query<'_> {
         &self.name[..usize::from(self.name_len)]
     }
 
+    /// Octets that a reply over UDP may have, given our own limit.
+    pub(crate) fn udp_limit(&self, ours: u16) -> usize {
+        usize::from(self.edns.as_ref().map_or(512, |edns| edns.payload.min(ours).max(512)))
+    }
+
     /// Flags of the header.
     pub(crate) fn flags(&self) -> u16 {
         u16::from_be_bytes([self.raw[2], self.raw[3]])

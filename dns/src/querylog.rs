@@ -142,7 +142,7 @@ fn show_peer(peer: SocketAddr) -> String {
 }
 
 /// Mnemonic of a response code that fits the header.
-pub fn rcode_name(code: u8) -> &'static str {
+pub(crate) fn rcode_name(code: u8) -> &'static str {
     ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH"]
         .get(usize::from(code))
         .unwrap_or(&"OTHER")

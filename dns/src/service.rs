@@ -8,6 +8,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -24,12 +25,21 @@ use crate::{
     config::Config,
     cookie,
     engine::Engine,
+    forward::{BadForward, Forwarder},
     generate::{Settings, is_reachable},
     make::Maker,
+    name::Name,
     querylog::QueryLog,
     rate::RateLimiter,
+    respond::Responder,
     stats::{Counters, Sums, sum},
+    stream::{Question, Replies},
+    transfer::{
+        notify,
+        tsig::{KeyError, Keys},
+    },
     udp::{self, Pending, Worker},
+    zone::Soa,
     zones::Zones,
 };
 
@@ -61,6 +71,12 @@ pub enum StartError {
         /// What the kernel says.
         reason: io::Error,
     },
+    /// The forwarder.
+    #[error(transparent)]
+    Forward(#[from] BadForward),
+    /// A TSIG key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -73,6 +89,8 @@ pub struct Bound {
     pub addresses: Vec<SocketAddr>,
     cookie_secrets: Vec<cookie::Secret>,
     query_log: Option<QueryLog>,
+    forwarder: Option<Forwarder>,
+    keys: Keys,
 }
 
 impl Bound {
@@ -102,7 +120,9 @@ impl Bound {
             }
             None => None,
         };
-        Ok(Self { sockets, addresses, cookie_secrets, query_log })
+        let forwarder = if config.forward.is_empty() { None } else { Some(Forwarder::new(config)?) };
+        let keys = Keys::load(&config.key)?;
+        Ok(Self { sockets, addresses, cookie_secrets, query_log, forwarder, keys })
     }
 }
 
@@ -131,7 +151,8 @@ pub(crate) struct Progress {
 pub struct Service {
     pub(crate) engine: Arc<Engine>,
     counters: Vec<Arc<Counters>>,
-    pub(crate) stream_counters: Arc<Counters>,
+    responder: Arc<Responder>,
+    notify: Arc<notify::Stats>,
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
@@ -150,6 +171,8 @@ pub struct Snapshot {
     pub made: u64,
     /// Microseconds that the last of them took.
     pub last_make_us: u64,
+    /// Entries in the forwarder's cache and octets charged for them.
+    pub cache: (u64, u64),
     /// Lines that the query log lost.
     pub query_log_lost: u64,
     /// Counters of UDP.
@@ -160,12 +183,11 @@ pub struct Snapshot {
 
 impl Service {
     /// Builds the zones of the present state and begins to answer.
-    pub(crate) fn start(
+    pub fn start(
         bound: Bound,
         config: &Config,
         identity: &Identity,
         mut states: watch::Receiver<Arc<State>>,
-        pending: mpsc::Sender<Pending>,
     ) -> Result<Self, StartError> {
         let maker = Maker::new(Settings {
             region: identity.region.clone(),
@@ -187,17 +209,56 @@ impl Service {
         let progress = Arc::new(Progress::default());
         let state = states.borrow_and_update().clone();
         publish(&engine, &progress, &state, || maker.build(&state));
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut service =
-            Self { engine, counters: Vec::new(), stream_counters: Arc::default(), progress, stop, workers: Vec::new() };
+        let (pending, queue) = mpsc::channel(PENDING_MAX);
+        let networks = config.transfer.clone();
+        let responder = Responder::new(engine.clone(), bound.forwarder, bound.keys.clone(), networks, Arc::default());
+        let mut service = Self {
+            engine,
+            counters: Vec::new(),
+            responder: Arc::new(responder),
+            notify: Arc::default(),
+            progress,
+            stop: Arc::new(AtomicBool::new(false)),
+            workers: Vec::new(),
+        };
         for (sockets, address) in bound.sockets.into_iter().zip(&bound.addresses) {
             for socket in sockets {
                 service.add_worker(socket, address.ip(), pending.clone())?;
             }
         }
+        tokio::spawn(service.responder.clone().serve_pending(queue));
+        let (changed, soas) = watch::channel(Arc::new(service.engine.zones().soas()));
+        service.start_notify(config, bound.keys, soas);
         let (engine, progress) = (service.engine.clone(), service.progress.clone());
-        tokio::spawn(async move { follow(&maker, &engine, &progress, state, states).await });
+        tokio::spawn(async move { follow(&maker, &engine, &progress, state, states, changed).await });
         Ok(service)
+    }
+
+    /// Tells secondaries of every change.
+    fn start_notify(&self, config: &Config, keys: Keys, soas: watch::Receiver<Arc<Vec<(Name, Soa)>>>) {
+        if config.notify.is_empty() {
+            return;
+        }
+        let key = config.key.first().and_then(|key| Name::parse(&key.name).ok());
+        let targets = config.notify.clone();
+        let settings = notify::Settings { targets, keys, key, first_wait: notify::FIRST_WAIT };
+        let stats = self.notify.clone();
+        tokio::spawn(async move {
+            if let Err(error) = notify::run(soas, settings, stats).await {
+                tracing::error!(%error, "secondaries are not told of changes any more; they still ask by themselves");
+            }
+        });
+    }
+
+    /// Answers one query of a stream: the handler for [`crate::stream::serve`] and [`crate::https::serve`].
+    pub fn handler(
+        &self,
+    ) -> impl Fn(Question, Replies) -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + Sync + 'static {
+        let responder = self.responder.clone();
+        move |question, replies| {
+            let responder = responder.clone();
+            Box::pin(async move { responder.answer_stream(question, replies).await })
+        }
     }
 
     fn add_worker(
@@ -231,10 +292,26 @@ impl Service {
             names: zones.name_count(),
             made: self.progress.made.load(Relaxed),
             last_make_us: self.progress.last_make_us.load(Relaxed),
+            cache: self.forwarder().map_or((0, 0), Forwarder::cache_size),
             query_log_lost: self.engine.query_log.as_ref().map_or(0, QueryLog::lost),
             udp: sum(&self.counters),
-            stream: sum(std::slice::from_ref(&self.stream_counters)),
+            stream: sum(std::slice::from_ref(&self.responder.counters)),
         }
+    }
+
+    /// The zones that answers come from now.
+    pub fn zones(&self) -> Arc<Zones> {
+        self.engine.zones_full()
+    }
+
+    /// The forwarder, if names that are not ours are asked for elsewhere.
+    pub fn forwarder(&self) -> Option<&Forwarder> {
+        self.responder.forwarder.as_ref()
+    }
+
+    /// What has become of NOTIFY messages.
+    pub fn notify_stats(&self) -> &notify::Stats {
+        &self.notify
     }
 
     /// Opens the query log anew.
@@ -269,6 +346,7 @@ async fn follow(
     progress: &Arc<Progress>,
     mut state: Arc<State>,
     mut states: watch::Receiver<Arc<State>>,
+    changed: watch::Sender<Arc<Vec<(Name, Soa)>>>,
 ) {
     // Secondaries get their differences a moment after the first answers, not before them.
     let (recalled, present) = (maker.recall(&engine.zones(), &state), state.clone());
@@ -278,11 +356,7 @@ async fn follow(
         tokio::task::block_in_place(|| {
             publish(engine, progress, &next, || maker.advance(&engine.zones(), &state, &next));
         });
+        changed.send_replace(Arc::new(engine.zones().soas()));
         state = next;
     }
-}
-
-/// The queue between UDP workers and the asynchronous side.
-pub(crate) fn pending_queue() -> (mpsc::Sender<Pending>, mpsc::Receiver<Pending>) {
-    mpsc::channel(PENDING_MAX)
 }

@@ -14,6 +14,7 @@ use crate::{
     node::{APEX, Node},
     rr::{CLASS_IN, Rr, rtype},
     table::{Hashed, Table},
+    transfer::out::is_newer,
     zone::{Soa, ZoneDiff},
 };
 
@@ -126,11 +127,6 @@ impl Zone {
         }
         Some(out)
     }
-}
-
-/// Whether serial `a` is newer than `b` (RFC 1982 section 3.2).
-pub(crate) fn is_newer(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) < 1 << 31
 }
 
 /// Every zone and every name.
