@@ -174,7 +174,6 @@ impl<T> Page<T> {
     }
 }
 
-
 /// A text answer with its media type.
 fn typed(media: &'static str, text: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, media)], text.into()).into_response()

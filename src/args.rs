@@ -7,8 +7,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 mod host;
 mod zone;
 
-pub(crate) use host::{HostAdd, HostCommand, HostFields, HostImport, HostList, HostRemove, HostSet, HostState, ImportFormat};
-pub(crate) use zone::{DnsCommand, RecordAdd, RecordCommand, RecordList, RecordRemove};
+pub(crate) use host::{HostAdd, HostCommand, HostFields, HostImport, HostList, HostRemove, HostSet};
+pub(crate) use zone::{
+    DnsCommand, DnsCompare, DnsImportZone, DnsServeZone, RecordAdd, RecordCommand, RecordList, RecordRemove,
+};
 
 /// Where the control socket is when nobody says otherwise.
 pub(crate) const SOCKET_DEFAULT: &str = "/run/gatehouse/control.sock";
@@ -17,9 +19,14 @@ pub(crate) const CONFIG_DEFAULT: &str = "/etc/gatehouse/gatehouse.toml";
 
 /// Names for every instance of a region, from an inventory, out of one process.
 #[derive(Debug, Parser)]
-#[command(name = "gatehouse", version, max_term_width = 110, after_help = "\
+#[command(
+    name = "gatehouse",
+    version,
+    max_term_width = 110,
+    after_help = "\
 New here? `gatehouse quickstart` runs a sample world and prints commands to try.
-`gatehouse COMMAND --help` explains each command and shows it in use.")]
+`gatehouse COMMAND --help` explains each command and shows it in use."
+)]
 pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]

@@ -35,12 +35,9 @@ mod tests {
     fn times_for_people() {
         assert_eq!(text(0), "1970-01-01T00:00:00Z");
         assert_eq!(text(1_321_000_000_999), "2011-11-11T08:26:40Z");
-        assert_eq!([age(12), age(59_999), age(61_000), age(7_260_000), age(90_000_000)], [
-            "12 ms",
-            "59 s",
-            "1 min 1 s",
-            "2 h 1 min",
-            "1 d 1 h"
-        ]);
+        assert_eq!(
+            [age(12), age(59_999), age(61_000), age(7_260_000), age(90_000_000)],
+            ["12 ms", "59 s", "1 min 1 s", "2 h 1 min", "1 d 1 h"]
+        );
     }
 }

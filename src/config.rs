@@ -200,8 +200,8 @@ impl Sections<'_> {
 
 /// The configuration with every path relative to the folder of the file made independent of the current folder.
 fn anchored(mut config: Config) -> Config {
-    let folder = config.file.parent().map(Path::to_path_buf).unwrap_or_default();
-    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
+    let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let anchor = |path: &mut PathBuf| *path = folder.join(&*path);
     anchor(&mut config.node.data_dir);
     anchor(&mut config.admin.socket);
@@ -236,60 +236,77 @@ mod tests {
     }
 
     #[test]
+    fn paths_do_not_depend_on_the_current_folder() {
+        let config = parse(Path::new("gatehouse.toml"), MINIMAL).unwrap();
+        assert_eq!(config.node.data_dir, std::env::current_dir().unwrap().join("data"));
+    }
+
+    #[test]
     fn unknown_keys_name_line_section_and_remedy() {
         let text = format!("{MINIMAL}\n[dns]\nlisten = [\"127.0.0.1:53\"]\nlisten_tsl = []\n");
-        assert_eq!(problems(&text), [
-            "gatehouse.toml:8: unknown key `listen_tsl` in [dns]; did you mean `listen_tls`?"
-        ]);
+        assert_eq!(
+            problems(&text),
+            ["gatehouse.toml:8: unknown key `listen_tsl` in [dns]; did you mean `listen_tls`?"]
+        );
         let text = format!("{MINIMAL}colour = 1\n");
-        assert_eq!(problems(&text), [
-            "gatehouse.toml:5: unknown key `colour` in [node]; keys are name, region, data_dir, user"
-        ]);
+        assert_eq!(
+            problems(&text),
+            ["gatehouse.toml:5: unknown key `colour` in [node]; keys are name, region, data_dir, user"]
+        );
         let text = format!("{MINIMAL}[[dns.key]]\nname = \"k\"\nsecret = \"x\"\n");
-        assert_eq!(problems(&text), [
-            "gatehouse.toml:7: unknown key `secret` in [dns]; did you mean `secret_file`?"
-        ]);
+        assert_eq!(problems(&text), ["gatehouse.toml:7: unknown key `secret` in [dns]; did you mean `secret_file`?"]);
     }
 
     #[test]
     fn every_section_is_judged() {
         let text = "[node]\nname = \"gw1\"\nregion = 7\ndata_dir = \"d\"\n[admim]\n[dns]\nlisten = [\"here\"]\n";
-        assert_eq!(problems(text), [
-            "gatehouse.toml:5: unknown section [admim]; did you mean [admin]?",
-            "gatehouse.toml:3: region in [node]: invalid type: integer `7`, expected a string",
-            "gatehouse.toml:7: listen in [dns]: invalid socket address syntax",
-        ]);
+        assert_eq!(
+            problems(text),
+            [
+                "gatehouse.toml:5: unknown section [admim]; did you mean [admin]?",
+                "gatehouse.toml:3: region in [node]: invalid type: integer `7`, expected a string",
+                "gatehouse.toml:7: listen in [dns]: invalid socket address syntax",
+            ]
+        );
     }
 
     #[test]
     fn parts_of_other_versions_are_not_ignored() {
-        assert_eq!(problems(&format!("{MINIMAL}[sync]\nrole = \"primary\"\n")), [
-            "gatehouse.toml:5: [sync] configures a part that this version does not have; remove the section"
-        ]);
+        assert_eq!(
+            problems(&format!("{MINIMAL}[sync]\nrole = \"primary\"\n")),
+            ["gatehouse.toml:5: [sync] configures a part that this version does not have; remove the section"]
+        );
         let text = format!("{MINIMAL}[[logrelay.source]]\nname = \"net\"\n");
-        assert_eq!(problems(&text), [
-            "gatehouse.toml:5: [logrelay] configures a part that this version does not have; remove the section"
-        ]);
+        assert_eq!(
+            problems(&text),
+            ["gatehouse.toml:5: [logrelay] configures a part that this version does not have; remove the section"]
+        );
     }
 
     #[test]
     fn missing_things_are_named() {
-        assert_eq!(problems("[dns]\nlisten = []\n"), [
-            "gatehouse.toml: has no section [node]; add it with name, region and data_dir"
-        ]);
-        assert_eq!(problems("[node]\nname = \"a\"\nregion = \"b\"\n"), [
-            "gatehouse.toml:1: [node]: missing field `data_dir`"
-        ]);
-        assert_eq!(problems("name = \"a\"\n"), [
-            "gatehouse.toml:1: unknown key `name` outside of a section; sections are node, inventory, dns, admin"
-        ]);
+        assert_eq!(
+            problems("[dns]\nlisten = []\n"),
+            ["gatehouse.toml: has no section [node]; add it with name, region and data_dir"]
+        );
+        assert_eq!(
+            problems("[node]\nname = \"a\"\nregion = \"b\"\n"),
+            ["gatehouse.toml:1: [node]: missing field `data_dir`"]
+        );
+        assert_eq!(
+            problems("name = \"a\"\n"),
+            ["gatehouse.toml:1: unknown key `name` outside of a section; sections are node, inventory, dns, admin"]
+        );
     }
 
     #[test]
     fn names_are_labels() {
         let text = MINIMAL.replace("gw1", "gw_1");
-        assert_eq!(problems(&text), ["gatehouse.toml:2: name = \"gw_1\" in [node] is no DNS label: \
-             it holds '_'; a label is made of letters, digits and hyphens"]);
+        assert_eq!(
+            problems(&text),
+            ["gatehouse.toml:2: name = \"gw_1\" in [node] is no DNS label: \
+             it holds '_'; a label is made of letters, digits and hyphens"]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::args::LogFormat;
@@ -21,6 +22,16 @@ pub(crate) struct LogLevel {
 /// # Errors
 /// A sentence when `level` is no level or filter.
 pub(crate) fn start(format: LogFormat, level: &str) -> Result<LogLevel, String> {
+    let (subscriber, level) = subscriber(format, level)?;
+    subscriber.try_init().map_err(|e| format!("the log cannot be started: {e}"))?;
+    Ok(level)
+}
+
+/// What writes the log, and the handle of its level; the handle works as long as the writer lives.
+pub(crate) fn subscriber(
+    format: LogFormat,
+    level: &str,
+) -> Result<(impl Subscriber + Send + Sync + 'static, LogLevel), String> {
     let (filter, handle) = reload::Layer::new(parse(level)?);
     // The journal stamps every line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
@@ -30,9 +41,8 @@ pub(crate) fn start(format: LogFormat, level: &str) -> Result<LogLevel, String> 
         LogFormat::Human if journal => out.without_time().with_ansi(false).boxed(),
         LogFormat::Human => out.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
     };
-    // A second start in one process (tests) keeps the first subscriber.
-    let _ = tracing_subscriber::registry().with(filter).with(out).try_init();
-    Ok(LogLevel { handle, text: Arc::new(Mutex::new(level.to_owned())) })
+    let level = LogLevel { handle, text: Arc::new(Mutex::new(level.to_owned())) };
+    Ok((tracing_subscriber::registry().with(filter).with(out), level))
 }
 
 impl LogLevel {
@@ -81,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_level_changes_while_running() {
-        let log = start(LogFormat::Human, "warn").unwrap();
+        let (_subscriber, log) = subscriber(LogFormat::Human, "warn").unwrap();
         assert_eq!(log.current(), "warn");
         log.set("debug").unwrap();
         assert!(log.set("loud").is_err());

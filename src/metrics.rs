@@ -37,7 +37,7 @@ pub(crate) fn register(registry: &mut Registry, facts: &Facts, keeper: Keeper, s
     registry.register_collector(Box::new(NodeMetrics { keeper, sources, started_ms: facts.started_ms }));
 }
 
-fn gauge<'a>(out: &'a mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> std::fmt::Result {
+fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> std::fmt::Result {
     let gauge = ConstGauge::new(value);
     gauge.encode(out.encode_descriptor(name, help, None, gauge.metric_type())?)
 }

@@ -1,25 +1,62 @@
 //! The one place where the binary meets the `dns` crate: binding, starting, asking, and the
 //! commands under `gatehouse dns`. Everything else here knows names only through these functions.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use dns::{
+    service::{Bound as BoundUdp, Follower, Identity, Service},
+    stream::{StreamLimits, Transport},
+};
 use inventory::{ChangeSet, State};
 use prometheus_client::registry::Registry;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use wire::{accept_loop, limits::Limits, tls::TlsIdentity};
 
 use crate::{
-    args::{DnsCompare, DnsImportZone, DnsServeZone},
     exit::{Exit, Failure},
-    node::task::Ended,
+    node::task::{self, Ended},
 };
 
+mod metrics;
+mod zones;
+
+pub(crate) use zones::{serve_zone, zone_records};
+
+/// Time for a client to take what is written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the answering threads are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Protocol name of DNS over TLS in the handshake (RFC 7858 section 3.1 leaves it open; clients offer this one).
+const ALPN_DOT: &[&[u8]] = &[b"dot"];
+/// Protocol name of HTTP/2 in the handshake.
+const ALPN_HTTPS: &[&[u8]] = &[b"h2"];
+
+/// A stream listener, bound and not served yet.
+struct Listener {
+    socket: std::net::TcpListener,
+    transport: Transport,
+    tls: Option<TlsIdentity>,
+}
+
 /// Sockets of the DNS part, bound and not served yet.
-pub(crate) struct Bound {}
+pub(crate) struct Bound {
+    config: dns::config::Config,
+    udp: BoundUdp,
+    streams: Vec<Listener>,
+}
 
 /// The running DNS part.
 #[derive(Clone)]
-pub(crate) struct Names {}
+pub(crate) struct Names(Arc<Inner>);
+
+struct Inner {
+    service: Service,
+    addresses: Vec<SocketAddr>,
+    tls: Vec<TlsIdentity>,
+    limits: Arc<Limits>,
+    stream: StreamLimits,
+}
 
 /// What the DNS part knows about its node.
 pub(crate) struct Settings {
@@ -33,16 +70,39 @@ pub(crate) struct Settings {
     pub version: &'static str,
 }
 
-fn absent() -> Failure {
-    Failure::new(Exit::Unavailable, "this build has no DNS part; remove [dns] from the configuration")
-}
-
-/// Binds the sockets of `[dns]` and reads its TLS files, while the process may still do so.
+/// Binds the sockets of `[dns]` and reads its files, while the process may still do so.
 ///
 /// # Errors
 /// Which address or file cannot be had, and why.
-pub(crate) fn bind(_config: &dns::config::Config) -> Result<Bound, Failure> {
-    Err(absent())
+pub(crate) fn bind(config: &dns::config::Config) -> Result<Bound, Failure> {
+    let udp = BoundUdp::bind(config).map_err(|e| Failure::new(Exit::Os, e.to_string()))?;
+    let mut streams = Vec::new();
+    // TCP takes the ports that UDP got.
+    for &address in &udp.addresses {
+        streams.push(Listener { socket: listen(address)?, transport: Transport::Tcp, tls: None });
+    }
+    let secure = [
+        (&config.listen_tls, Transport::Tls, ALPN_DOT, "listen_tls"),
+        (&config.listen_https, Transport::Https, ALPN_HTTPS, "listen_https"),
+    ];
+    for (addresses, transport, alpn, key) in secure {
+        if addresses.is_empty() {
+            continue;
+        }
+        let (Some(certificate), Some(private)) = (&config.tls_cert, &config.tls_key) else {
+            return Err(Failure::new(Exit::Config, format!("[dns] {key} needs tls_cert and tls_key")));
+        };
+        let identity = TlsIdentity::load(certificate, private, alpn)
+            .map_err(|e| Failure::new(Exit::Config, format!("[dns] {key}: {e}")))?;
+        for &address in addresses {
+            streams.push(Listener { socket: listen(address)?, transport, tls: Some(identity.clone()) });
+        }
+    }
+    Ok(Bound { config: config.clone(), udp, streams })
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    wire::listen::listen(address).map_err(|e| Failure::new(Exit::Os, e.to_string()))
 }
 
 impl Bound {
@@ -52,19 +112,103 @@ impl Bound {
     /// Why nothing can be answered.
     pub(crate) fn start(
         self,
-        _settings: Settings,
-        _states: watch::Receiver<Arc<State>>,
-        _shutdown: CancellationToken,
-        _tasks: &mut JoinSet<Ended>,
+        settings: Settings,
+        states: watch::Receiver<Arc<State>>,
+        shutdown: CancellationToken,
+        tasks: &mut JoinSet<Ended>,
     ) -> Result<Names, Failure> {
-        Err(absent())
+        let identity = Identity {
+            node: settings.node,
+            region: settings.region,
+            product: settings.product.unwrap_or_else(|| "local".into()),
+            version: format!("gatehouse {}", settings.version),
+        };
+        let addresses = self.udp.addresses.clone();
+        let (service, follower) =
+            Service::start(self.udp, &self.config, &identity, states).map_err(|e| Failure::new(Exit::Os, e.to_string()))?;
+        let names = serve_streams(&self.config, service, addresses, self.streams, &shutdown, tasks)?;
+        task::spawn(tasks, "names", keep_up(names.clone(), follower, shutdown));
+        Ok(names)
     }
+}
+
+/// Follows the states and looks after the answering threads until the node stops.
+async fn keep_up(names: Names, follower: Follower, shutdown: CancellationToken) -> Result<(), String> {
+    let service = &names.0.service;
+    let watch_threads = async {
+        let mut interval = tokio::time::interval(LOOK_EVERY);
+        while service.is_answering() {
+            interval.tick().await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {
+            service.stop();
+            Ok(())
+        }
+        () = watch_threads => Err("a thread that answers UDP has ended".into()),
+        () = follower.run() => {
+            service.stop();
+            if shutdown.is_cancelled() { Ok(()) } else { Err("no new states are published".into()) }
+        }
+    }
+}
+
+fn serve_streams(
+    config: &dns::config::Config,
+    service: Service,
+    addresses: Vec<SocketAddr>,
+    listeners: Vec<Listener>,
+    shutdown: &CancellationToken,
+    tasks: &mut JoinSet<Ended>,
+) -> Result<Names, Failure> {
+    let limits = Arc::new(Limits::new(config.tcp_connections_max, config.tcp_connections_per_source));
+    let stream = StreamLimits {
+        idle: Duration::from_secs(config.tcp_idle_s),
+        pipeline_max: config.tcp_pipeline_max,
+        write_timeout: WRITE_TIMEOUT,
+        shutdown: shutdown.clone(),
+        counters: Arc::default(),
+    };
+    let tls = listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+    for listener in listeners {
+        let socket = tokio::net::TcpListener::from_std(listener.socket)
+            .map_err(|e| Failure::new(Exit::Os, format!("a listening socket cannot be used: {e}")))?;
+        let (handler, limits_of_stream, transport) = (service.handler(), stream.clone(), listener.transport);
+        let accepting = accept_loop(socket, limits.clone(), listener.tls, shutdown.clone(), move |stream, peer, local| {
+            let (handler, limits) = (handler.clone(), limits_of_stream.clone());
+            async move {
+                match transport {
+                    Transport::Https => dns::https::serve(stream, peer, local, limits, handler).await,
+                    _ => dns::stream::serve(stream, peer, local, transport, limits, handler).await,
+                }
+            }
+        });
+        task::spawn(tasks, "dns streams", async move {
+            accepting.await;
+            Ok(())
+        });
+    }
+    Ok(Names(Arc::new(Inner { service, addresses, tls, limits, stream })))
 }
 
 impl Names {
     /// The part of `gatehouse status` about names; a JSON object of numbers, texts and lists.
     pub(crate) fn summary(&self) -> serde_json::Value {
-        serde_json::Value::Null
+        let now = self.0.service.snapshot();
+        let answers: u64 = now.udp.rcodes.iter().chain(&now.stream.rcodes).sum();
+        let upstreams = self.0.service.forwarder().map(dns::forward::Forwarder::upstreams).unwrap_or_default();
+        let upstreams: Vec<String> = upstreams.iter().map(show_upstream).collect();
+        serde_json::json!({
+            "addresses": self.0.addresses,
+            "serial": now.serial,
+            "zones": now.zones,
+            "names": now.names,
+            "answers": answers,
+            "last_make_us": now.last_make_us,
+            "connections": self.0.limits.open(),
+            "upstreams": upstreams,
+        })
     }
 
     /// Which host, rule and change made each record of a name.
@@ -72,19 +216,32 @@ impl Names {
     /// # Errors
     /// A sentence when the text is no name.
     pub(crate) fn explain(&self, _name: &str) -> Result<serde_json::Value, String> {
-        Err(absent().sentence)
+        Err("not yet".into())
     }
 
     /// Adds the metrics of names to the registry behind /metrics.
-    pub(crate) fn register(&self, _registry: &mut Registry) {}
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        metrics::register(registry, self.clone());
+    }
 
-    /// Reads TLS files and cookie secrets again and reopens the query log.
-    pub(crate) fn reload(&self) {}
+    /// Reads TLS files again and reopens the query log.
+    pub(crate) fn reload(&self) {
+        for identity in &self.0.tls {
+            if let Err(error) = identity.reload() {
+                tracing::error!(%error, "the former certificate stays in use");
+            }
+        }
+        self.0.service.reopen();
+    }
+}
+
+fn show_upstream(state: &dns::forward::UpstreamState) -> String {
+    format!("{}: {} for {} s, {} replies, {} failures", state.address, state.health, state.age.as_secs(), state.replies, state.failures)
 }
 
 /// What speaks against publishing a change, from the view of names; empty when nothing does.
-pub(crate) fn review(_before: &State, _after: &State, _set: &ChangeSet) -> Vec<String> {
-    Vec::new()
+pub(crate) fn review(default_product: &str, after: &State, set: &ChangeSet) -> Vec<String> {
+    dns::conflicts::conflicts(after, set, default_product)
 }
 
 /// What `gatehouse dns explain` prints for people.
@@ -92,27 +249,10 @@ pub(crate) fn explanation(value: &serde_json::Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// The records of a zone file as POST /v1/records takes them (`name`, `type`, `data`, `ttl`), with the
-/// source that they are filed under (`zone:corp.example`).
-///
-/// # Errors
-/// The faults of the file.
-pub(crate) fn zone_records(_args: &DnsImportZone) -> Result<(String, Vec<serde_json::Value>), Failure> {
-    Err(absent())
-}
-
 /// `gatehouse dns compare`; `ours` is the first address of the running node.
 ///
 /// # Errors
 /// Why the servers cannot be compared.
-pub(crate) async fn compare(_args: &DnsCompare) -> Result<(), Failure> {
-    Err(absent())
-}
-
-/// `gatehouse dns serve-zone`.
-///
-/// # Errors
-/// What is wrong with the file, or which address cannot be had.
-pub(crate) fn serve_zone(_args: &DnsServeZone) -> Result<(), Failure> {
-    Err(absent())
+pub(crate) async fn compare(_args: &crate::args::DnsCompare) -> Result<(), Failure> {
+    Err(Failure::new(Exit::Unavailable, "not yet"))
 }

@@ -5,11 +5,12 @@
 //! source is asked; sources come last. A crash at any point leaves what the store has promised.
 
 use std::{
+    os::unix::fs::DirBuilderExt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use inventory::{Keeper, Opened, source::Defaults};
+use inventory::{ChangeSet, Keeper, Opened, State, source::Defaults};
 use prometheus_client::registry::Registry;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -69,7 +70,10 @@ pub(crate) fn run(start: Start) -> Result<(), Failure> {
     found.iter().for_each(|warning: &Problem| tracing::warn!("{warning}"));
     let token = Token::read(start.config.admin.token_file.clone()).map_err(|e| Failure::new(Exit::Config, e))?;
     let data_dir = &start.config.node.data_dir;
-    std::fs::create_dir_all(data_dir)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(data_dir)
         .map_err(|e| Failure::new(Exit::CantCreate, format!("data_dir {} cannot be made: {e}", data_dir.display())))?;
     let bound = bind::bind(&start.config)?;
     if start.drop_privileges {
@@ -120,9 +124,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     let opened = open(&config).await?;
     let keeper = opened.keeper.clone();
     let names = match bound.names {
-        Some(bound) => {
-            Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?)
-        }
+        Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
         None => None,
     };
     let reload = Arc::new(Notify::new());
@@ -147,7 +149,9 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
 /// Opens the store on a thread of its own: it may have much to read.
 async fn open(config: &Arc<Config>) -> Result<Opened, Failure> {
     let dir = config.node.data_dir.clone();
-    let open = tokio::task::spawn_blocking(move || Keeper::open(&dir, Arc::new(names::review)));
+    let product = config.product().cloned().unwrap_or_default();
+    let review = move |_: &State, after: &State, set: &ChangeSet| names::review(&product, after, set);
+    let open = tokio::task::spawn_blocking(move || Keeper::open(&dir, Arc::new(review)));
     let opened = open.await.map_err(|e| Failure::new(Exit::Software, format!("opening the store failed: {e}")))?;
     let opened = opened.map_err(|e| Failure::new(Exit::Io, format!("the store cannot be opened: {e}")))?;
     if let Some(recovered) = &opened.recovered {

@@ -150,13 +150,22 @@ pub(crate) fn page(report: &Report) -> String {
     let p = &report.position;
     let hash: String = inventory::position::hex::encode(&p.state_hash).chars().take(12).collect();
     line("position", format!("cluster {:016x}, epoch {}, serial {}, hash {hash}", p.cluster_id, p.epoch, p.serial));
-    line("changed", match report.changed_ms {
-        Some(ms) => format!("{} ago, {}", since(ms), text(ms)),
-        None if p.serial == 0 => "never: the store is new".into(),
-        None => "before the store's memory begins".into(),
-    });
+    line(
+        "changed",
+        match report.changed_ms {
+            Some(ms) => format!("{} ago, {}", since(ms), text(ms)),
+            None if p.serial == 0 => "never: the store is new".into(),
+            None => "before the store's memory begins".into(),
+        },
+    );
     let c = &report.counts;
-    line("holds", format!("{} hosts, {} static records, {} role definitions, {} products", c.hosts, c.records, c.roles, c.products));
+    line(
+        "holds",
+        format!(
+            "{} hosts, {} static records, {} role definitions, {} products",
+            c.hosts, c.records, c.roles, c.products
+        ),
+    );
     if let Some(recovered) = &facts.recovered {
         line("recovered", recovered.clone());
     }
@@ -225,7 +234,9 @@ mod tests {
 
     #[test]
     fn all_is_well() {
-        assert_eq!(page(&report()), "\
+        assert_eq!(
+            page(&report()),
+            "\
 node       gw1 in us-east-1, version 0.1.0, process 7
 state      serving since 1 min 40 s
 position   cluster 0000000000000abc, epoch 1, serial 42, hash eeeeeeeeeeee
@@ -236,7 +247,8 @@ dns        listen: 127.0.0.1:53
 dns        queries: 5
 log level  info
 stalls     none
-");
+"
+        );
     }
 
     #[test]
@@ -259,15 +271,18 @@ stalls     none
         report.stalls = stalls(&report);
         let page = page(&report);
         let tail: Vec<&str> = page.lines().skip_while(|l| !l.starts_with("stalls")).map(str::trim).collect();
-        assert_eq!(tail, [
-            "stalls     3",
-            "the store, for 10 s: disk full",
-            "remedy: answers go on from memory; free the disk or replace it, changes are refused until then",
-            "source folder /inv, for 5 s: 2 faults in its files; the inventory stays as it was",
-            "remedy: correct the files",
-            "change 3 by file, for 1 min 30 s: it removes 20 of the 40 hosts",
-            "remedy: `gatehouse accept 3` serves it",
-        ]);
+        assert_eq!(
+            tail,
+            [
+                "stalls     3",
+                "the store, for 10 s: disk full",
+                "remedy: answers go on from memory; free the disk or replace it, changes are refused until then",
+                "source folder /inv, for 5 s: 2 faults in its files; the inventory stays as it was",
+                "remedy: correct the files",
+                "change 3 by file, for 1 min 30 s: it removes 20 of the 40 hosts",
+                "remedy: `gatehouse accept 3` serves it",
+            ]
+        );
         assert!(page.contains("hosts.toml:9: no"));
     }
 

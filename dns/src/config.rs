@@ -76,6 +76,37 @@ pub struct Config {
     pub key: Vec<Key>,
 }
 
+impl Config {
+    /// The defaults on these addresses, without rate limiting.
+    pub fn on(listen: Vec<SocketAddr>) -> Self {
+        Self {
+            listen,
+            listen_tls: Vec::new(),
+            listen_https: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
+            forward: Vec::new(),
+            allow: loopback(),
+            udp_workers: one(),
+            ttl: ttl(),
+            negative_ttl: negative_ttl(),
+            udp_payload_max: udp_payload_max(),
+            tcp_connections_max: tcp_connections_max(),
+            tcp_connections_per_source: tcp_connections_per_source(),
+            tcp_pipeline_max: tcp_pipeline_max(),
+            tcp_idle_s: tcp_idle_s(),
+            rate_limit: 0,
+            cache_entries_max: cache_entries_max(),
+            serve_stale_s: serve_stale_s(),
+            cookie_secret_file: None,
+            query_log: None,
+            notify: Vec::new(),
+            transfer: Vec::new(),
+            key: Vec::new(),
+        }
+    }
+}
+
 /// A TSIG key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -20,7 +20,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::{name, query, text};
+use crate::{name, query, rr::rcode_name, text};
 
 /// Lines that wait for the writer at most.
 const QUEUE: usize = 16_384;
@@ -130,7 +130,7 @@ impl Writer {
             }
             None => ("-".into(), "-".into()),
         };
-        let rcode = entry.rcode.map_or("-", rcode_name);
+        let rcode = entry.rcode.map_or("-".into(), |code| rcode_name(code.into()));
         if writeln!(self.out, "{now:.3} {} {asked} {qtype} {rcode}", show_peer(entry.peer)).is_err() {
             self.shared.lost.fetch_add(1, Relaxed);
         }
@@ -139,11 +139,4 @@ impl Writer {
 
 fn show_peer(peer: SocketAddr) -> String {
     format!("{}#{}", peer.ip(), peer.port())
-}
-
-/// Mnemonic of a response code that fits the header.
-pub(crate) fn rcode_name(code: u8) -> &'static str {
-    ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH"]
-        .get(usize::from(code))
-        .unwrap_or(&"OTHER")
 }

@@ -3,7 +3,7 @@
 //! RDATA is uncompressed, with names in lower case where RFC 4034 section 6.2 lowers them, so that
 //! equal records are equal bytes. Presentation form is read and written in `text`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use crate::name::Name;
 
@@ -51,6 +51,18 @@ pub mod rcode {
     pub const NOTAUTH: u16 = 9;
     pub const BADVERS: u16 = 16;
     pub const BADCOOKIE: u16 = 23;
+}
+
+/// Mnemonic of a response code.
+pub fn rcode_name(code: u16) -> Cow<'static, str> {
+    const NAMES: [&str; 10] = [
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH",
+    ];
+    match code {
+        rcode::BADVERS => "BADVERS".into(),
+        rcode::BADCOOKIE => "BADCOOKIE".into(),
+        _ => NAMES.get(usize::from(code)).map_or_else(|| format!("RCODE{code}").into(), |name| (*name).into()),
+    }
 }
 
 /// RDATA in wire form, uncompressed.

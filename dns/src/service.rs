@@ -24,6 +24,7 @@ use crate::{
     answer::Facts,
     config::Config,
     cookie,
+    edit::Editor,
     engine::Engine,
     forward::{BadForward, Forwarder},
     generate::{Settings, is_reachable},
@@ -40,6 +41,7 @@ use crate::{
     },
     udp::{self, Pending, Worker},
     zone::Soa,
+    zonefile::ZoneFile,
     zones::Zones,
 };
 
@@ -182,13 +184,14 @@ pub struct Snapshot {
 }
 
 impl Service {
-    /// Builds the zones of the present state and begins to answer.
+    /// Builds the zones of the present state and begins to answer. The follower must be run: it is
+    /// what keeps the zones up with later states.
     pub fn start(
         bound: Bound,
         config: &Config,
         identity: &Identity,
         mut states: watch::Receiver<Arc<State>>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Follower), StartError> {
         let maker = Maker::new(Settings {
             region: identity.region.clone(),
             product: identity.product.clone(),
@@ -196,6 +199,35 @@ impl Service {
             negative_ttl: config.negative_ttl,
             own_addresses: bound.addresses.iter().map(SocketAddr::ip).filter(is_reachable).collect(),
         });
+        let state = states.borrow_and_update().clone();
+        let keys = bound.keys.clone();
+        let service = Self::launch(bound, config, identity, |engine, progress| {
+            publish(engine, progress, &state, || maker.build(&state));
+        })?;
+        let (changed, soas) = watch::channel(Arc::new(service.engine.zones().soas()));
+        service.start_notify(config, keys, soas);
+        let (engine, progress) = (service.engine.clone(), service.progress.clone());
+        Ok((service, Follower { maker, engine, progress, state, states, changed }))
+    }
+
+    /// Serves the zone of one file, and nothing else.
+    pub fn start_zone(bound: Bound, config: &Config, identity: &Identity, file: ZoneFile) -> Result<Self, StartError> {
+        Self::launch(bound, config, identity, |engine, _| {
+            let mut editor = Editor::from_nothing();
+            editor.add_zone(&file.origin, file.soa, false, 0);
+            for rr in file.records {
+                editor.add(&rr.owner, rr.rtype, rr.ttl, rr.rdata);
+            }
+            engine.publish(Arc::new(editor.finish()));
+        })
+    }
+
+    fn launch(
+        bound: Bound,
+        config: &Config,
+        identity: &Identity,
+        first: impl FnOnce(&Engine, &Progress),
+    ) -> Result<Self, StartError> {
         let facts = Facts {
             id: identity.node.clone(),
             version: identity.version.clone(),
@@ -204,14 +236,13 @@ impl Service {
             cookie_secrets: bound.cookie_secrets,
             keepalive_ds: u16::try_from(config.tcp_idle_s.saturating_mul(10)).unwrap_or(u16::MAX),
         };
-        let rate = (config.rate_limit > 0).then(|| RateLimiter::new(config.rate_limit, (0, 0), 0));
+        let rate = if config.rate_limit > 0 { Some(rate_limiter(config.rate_limit)?) } else { None };
         let engine = Arc::new(Engine::new(facts, config.allow.clone(), rate, bound.query_log));
         let progress = Arc::new(Progress::default());
-        let state = states.borrow_and_update().clone();
-        publish(&engine, &progress, &state, || maker.build(&state));
+        first(&engine, &progress);
         let (pending, queue) = mpsc::channel(PENDING_MAX);
         let networks = config.transfer.clone();
-        let responder = Responder::new(engine.clone(), bound.forwarder, bound.keys.clone(), networks, Arc::default());
+        let responder = Responder::new(engine.clone(), bound.forwarder, bound.keys, networks, Arc::default());
         let mut service = Self {
             engine,
             counters: Vec::new(),
@@ -227,10 +258,6 @@ impl Service {
             }
         }
         tokio::spawn(service.responder.clone().serve_pending(queue));
-        let (changed, soas) = watch::channel(Arc::new(service.engine.zones().soas()));
-        service.start_notify(config, bound.keys, soas);
-        let (engine, progress) = (service.engine.clone(), service.progress.clone());
-        tokio::spawn(async move { follow(&maker, &engine, &progress, state, states, changed).await });
         Ok(service)
     }
 
@@ -321,13 +348,22 @@ impl Service {
         }
     }
 
-    /// Stops the UDP workers after the batch that they are at.
-    pub fn stop(self) {
-        self.stop.store(true, Relaxed);
-        for worker in self.workers {
-            let _ = worker.join(); // a worker that panicked has stopped too
-        }
+    /// Whether every thread that should answer UDP does.
+    pub fn is_answering(&self) -> bool {
+        !self.workers.iter().any(JoinHandle::is_finished)
     }
+
+    /// Stops the UDP workers after the batch that they are at.
+    pub fn stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+}
+
+fn rate_limiter(rate: u32) -> Result<RateLimiter, StartError> {
+    // Strangers must not be able to choose addresses that share a slot.
+    let (mut a, mut b) = ([0; 8], [0; 8]);
+    getrandom::fill(&mut a).and_then(|()| getrandom::fill(&mut b)).map_err(StartError::Random)?;
+    Ok(RateLimiter::new(rate, (u64::from_ne_bytes(a), u64::from_ne_bytes(b)), 0))
 }
 
 /// Makes zones and lets answers come from them.
@@ -339,24 +375,32 @@ fn publish(engine: &Engine, progress: &Progress, state: &State, make: impl FnOnc
     progress.last_make_us.store(started.elapsed().as_micros() as u64, Relaxed);
 }
 
-/// Follows the published states for as long as there is a publisher.
-async fn follow(
-    maker: &Maker,
-    engine: &Arc<Engine>,
-    progress: &Arc<Progress>,
-    mut state: Arc<State>,
-    mut states: watch::Receiver<Arc<State>>,
+/// Keeps the zones up with the published states.
+pub struct Follower {
+    maker: Maker,
+    engine: Arc<Engine>,
+    progress: Arc<Progress>,
+    state: Arc<State>,
+    states: watch::Receiver<Arc<State>>,
     changed: watch::Sender<Arc<Vec<(Name, Soa)>>>,
-) {
-    // Secondaries get their differences a moment after the first answers, not before them.
-    let (recalled, present) = (maker.recall(&engine.zones(), &state), state.clone());
-    publish(engine, progress, &present, || recalled);
-    while states.changed().await.is_ok() {
-        let next = states.borrow_and_update().clone();
+}
+
+impl Follower {
+    /// Runs for as long as there is a publisher of states.
+    pub async fn run(mut self) {
+        // Secondaries get their differences a moment after the first answers, not before them.
         tokio::task::block_in_place(|| {
-            publish(engine, progress, &next, || maker.advance(&engine.zones(), &state, &next));
+            publish(&self.engine, &self.progress, &self.state, || self.maker.recall(&self.engine.zones(), &self.state));
         });
-        changed.send_replace(Arc::new(engine.zones().soas()));
-        state = next;
+        while self.states.changed().await.is_ok() {
+            let next = self.states.borrow_and_update().clone();
+            tokio::task::block_in_place(|| {
+                publish(&self.engine, &self.progress, &next, || {
+                    self.maker.advance(&self.engine.zones(), &self.state, &next)
+                });
+            });
+            self.state = next;
+            self.changed.send_replace(Arc::new(self.engine.zones().soas()));
+        }
     }
 }

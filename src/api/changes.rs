@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use axum::{
     Extension, Json,
     extract::{Query, rejection::QueryRejection},
 };
-use inventory::{ChangeSet, RowKey, keeper::{HistoryError, HistoryQuery}};
-use axum::http::StatusCode;
+use inventory::{
+    ChangeSet, RowKey,
+    keeper::{HistoryError, HistoryQuery},
+};
 use serde::Deserialize;
 
 use super::{App, Page, error::ApiError, forms::host_key, page_limit};

@@ -180,8 +180,10 @@ fn named(mut item: Value, key: &HostKey) -> Result<Value, ApiError> {
     for (field, label) in [("name", &key.name), ("zone", &key.zone), ("product", &key.product)] {
         match fields.insert(field.into(), Value::String(label.to_string())) {
             Some(Value::String(other)) if !other.eq_ignore_ascii_case(label) => {
-                let text = format!("{field} is {other:?} in the body but {label:?} in the path; \
-                     a host is renamed by removing it and adding it");
+                let text = format!(
+                    "{field} is {other:?} in the body but {label:?} in the path; \
+                     a host is renamed by removing it and adding it"
+                );
                 return Err(ApiError::bad(text));
             }
             _ => {}

@@ -151,11 +151,10 @@ mod tests {
         let rows = [host("a", 1), host("b", 9), host("d", 4)];
         let found = trial(&state, &rows, Some("import:csv"));
         assert_eq!((found.added, found.changed, found.unchanged, found.removed), (1, 1, 1, 1));
-        assert_eq!(found.first_rows, [
-            "change host b.us-east-1a.acme",
-            "add host d.us-east-1a.acme",
-            "remove host c.us-east-1a.acme"
-        ]);
+        assert_eq!(
+            found.first_rows,
+            ["change host b.us-east-1a.acme", "add host d.us-east-1a.acme", "remove host c.us-east-1a.acme"]
+        );
         assert_eq!(trial(&state, &rows, None).removed, 0);
     }
 }

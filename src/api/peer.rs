@@ -4,7 +4,12 @@
 //! everybody else on the machine may read. Over HTTP everybody may read; writing needs the token of
 //! `[admin] token_file`, compared in equal time. Without a token file HTTP only reads.
 
-use std::{net::SocketAddr, path::PathBuf, sync::RwLock, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::RwLock,
+    time::Duration,
+};
 
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use nix::unistd::{Uid, User};
@@ -75,7 +80,7 @@ impl Token {
     }
 }
 
-fn read_token(file: &std::path::PathBuf) -> Result<Vec<u8>, String> {
+fn read_token(file: &Path) -> Result<Vec<u8>, String> {
     let name = file.display();
     let text = std::fs::read(file).map_err(|e| format!("token_file {name} cannot be read: {e}"))?;
     let token = text.trim_ascii();

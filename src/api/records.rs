@@ -19,6 +19,9 @@ use super::{App, Page, author, error::ApiError, forms, json, page_limit, peer::P
 /// Longest name of a zone in a source: the longest domain name.
 const SOURCE_MAX: usize = 255;
 
+/// Records of the same name that a refusal lists.
+const HINTS_MAX: usize = 10;
+
 /// Which records to list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,7 +120,9 @@ fn edits(rows: Vec<Row>, origin: Origin) -> Result<Vec<Edit>, ApiError> {
     };
     let zone = source.strip_prefix("zone:").filter(|zone| !zone.is_empty() && zone.len() <= SOURCE_MAX);
     if zone.is_none() {
-        return Err(ApiError::bad(format!("source={source:?} is not allowed here; write zone: and the name of a zone")));
+        return Err(ApiError::bad(format!(
+            "source={source:?} is not allowed here; write zone: and the name of a zone"
+        )));
     }
     let rows = rows.into_iter().map(|row| forms::with_source(row, &source));
     Ok(match origin.sync {
@@ -141,7 +146,10 @@ pub(crate) async fn remove(
     let edits: Vec<Edit> = found.map(|r| Edit::Remove(RowKey::Record(r.key.clone()))).collect();
     if edits.is_empty() {
         let what = [Some(target.name), target.rtype, target.data].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        return Err(ApiError::not_found(format!("there is no static record {what}")));
+        let there = state.records_at(&owner(what.split(' ').next().unwrap_or_default()));
+        let there =
+            there.map(|r| format!("there is {}", RowKey::Record(r.key.clone()).text())).take(HINTS_MAX).collect();
+        return Err(ApiError::not_found(format!("there is no static record {what}")).with_details(there));
     }
     let author = author(peer, &headers, None).await?;
     Ok(reply(app.keeper.propose(Proposal { author, edits }).await?.into(), false))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use inventory::source::{Defaults, Reading, read_folder};
+use inventory::source::{Defaults, read_folder};
 use serde::Serialize;
 
 use super::{print, print_json};
@@ -82,8 +82,8 @@ fn folder(config: &Config, problems: &mut Vec<Problem>) -> Option<usize> {
     let inventory = config.inventory.as_ref()?;
     let path = inventory.path.as_ref().filter(|path| path.exists())?;
     match read_folder(path, &Defaults { product: inventory.product.clone() }) {
-        Reading::Rows { rows, .. } => Some(rows.len()),
-        Reading::Broken(faults) => {
+        Ok(rows) => Some(rows.len()),
+        Err(faults) => {
             problems.extend(faults.into_iter().map(|fault| Problem {
                 severity: Severity::Error,
                 line: fault.line.and_then(|line| usize::try_from(line).ok()),
@@ -103,7 +103,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("inv")).unwrap();
         std::fs::write(dir.path().join("inv/hosts.toml"), inventory).unwrap();
-        let text = "[node]\nname = \"a\"\nregion = \"b\"\ndata_dir = \"d\"\n[inventory]\nproduct = \"acme\"\npath = \"inv\"\n";
+        let text =
+            "[node]\nname = \"a\"\nregion = \"b\"\ndata_dir = \"d\"\n[inventory]\nproduct = \"acme\"\npath = \"inv\"\n";
         std::fs::write(dir.path().join("gatehouse.toml"), text).unwrap();
         (run(&args::Check { config: dir.path().join("gatehouse.toml"), json: true }), dir)
     }

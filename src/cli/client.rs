@@ -24,14 +24,6 @@ pub(super) struct Client {
     socket: PathBuf,
 }
 
-/// An answer with its code; refusals are failures already.
-pub(super) struct Answer {
-    /// The code: 200, 201 or 202.
-    pub status: StatusCode,
-    /// The body.
-    pub body: Bytes,
-}
-
 /// Path and query of a request, percent-encoded.
 pub(super) struct Target(String);
 
@@ -78,7 +70,7 @@ impl Client {
     /// Reads JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, target: Target) -> Result<T, Failure> {
         let answer = self.send(Method::GET, target, None, Full::default()).await?;
-        parse(&answer.body)
+        parse(&answer)
     }
 
     /// Reads all pages of a list, or as many items as `limit` says.
@@ -114,17 +106,17 @@ impl Client {
     ) -> Result<Written, Failure> {
         let body = Full::from(body.map(|b| b.to_string()).unwrap_or_default());
         let answer = self.send(method, target, write.why.as_deref(), body).await?;
-        parse(&answer.body)
+        parse(&answer)
     }
 
-    /// Sends one request.
+    /// Sends one request and returns the body of the answer; refusals are failures.
     pub(super) async fn send<B>(
         &self,
         method: Method,
         target: Target,
         why: Option<&str>,
         body: B,
-    ) -> Result<Answer, Failure>
+    ) -> Result<Bytes, Failure>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -145,7 +137,7 @@ impl Client {
         let body = body.map_err(|e| Failure::new(Exit::Io, format!("the answer cannot be read: {e}")))?.to_bytes();
         driver.abort();
         match status.is_success() {
-            true => Ok(Answer { status, body }),
+            true => Ok(body),
             false => Err(refusal(status, &body)),
         }
     }

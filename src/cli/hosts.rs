@@ -98,7 +98,10 @@ async fn set(args: &HostSet) -> Result<(), Failure> {
         patch.insert(field.clone(), Value::Null);
     }
     if patch.is_empty() {
-        return Err(Failure::new(Exit::Usage, "nothing to set; give at least one field, see `gatehouse host set --help`"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "nothing to set; give at least one field, see `gatehouse host set --help`",
+        ));
     }
     let client = Client::new(&args.write.reach)?;
     let written = client.change(Method::PATCH, target(&args.host), &args.write, Some(Value::Object(patch))).await?;
@@ -172,9 +175,9 @@ async fn import(args: &HostImport) -> Result<(), Failure> {
     bar.finish_and_clear();
     let answer = answer?;
     if args.dry_run {
-        return trial(&parse(&answer.body)?, &args.write);
+        return trial(&parse(&answer)?, &args.write);
     }
-    let written: Written = parse(&answer.body)?;
+    let written: Written = parse(&answer)?;
     conclude(&written, "imported", &args.write)
 }
 
@@ -268,7 +271,9 @@ mod tests {
 
     #[test]
     fn a_host_on_a_card() {
-        assert_eq!(card(&HostView::from(&host(HostState::Draining))), "\
+        assert_eq!(
+            card(&HostView::from(&host(HostState::Draining))),
+            "\
 name        web01
 zone        us-east-1a
 region      us-east-1
@@ -277,7 +282,8 @@ private ip  10.0.0.1
 state       draining
 roles       web
 tags        env=prod
-source      api");
+source      api"
+        );
     }
 
     #[test]

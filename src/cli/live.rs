@@ -31,7 +31,7 @@ pub(super) async fn accept(args: &Accept) -> Result<(), Failure> {
         let why = args.write.why.as_deref();
         let answer = client.send(Method::POST, held(id, "discard"), why, Full::default()).await?;
         return match args.write.json {
-            true => print_json(&parse::<Value>(&answer.body)?),
+            true => print_json(&parse::<Value>(&answer)?),
             false => print(&format!("change {id} is thrown away; its source may propose it again")),
         };
     }
@@ -71,7 +71,7 @@ pub(super) async fn log_level(args: &LogLevel) -> Result<(), Failure> {
         None => (Method::GET, String::new()),
     };
     let answer = client.send(method, target, None, Full::from(body)).await?;
-    let level: Value = parse(&answer.body)?;
+    let level: Value = parse(&answer)?;
     print(level.get("level").and_then(Value::as_str).unwrap_or_default())
 }
 
@@ -113,10 +113,13 @@ mod tests {
             rows: 20,
             remedy: "`gatehouse accept 3` serves it".into(),
         };
-        assert_eq!(waiting(&[held], 61_000), "\
+        assert_eq!(
+            waiting(&[held], 61_000),
+            "\
 3  20 rows, by file, 1 min 1 s ago
    it removes 20 of the 40 hosts
-   `gatehouse accept 3` serves it");
+   `gatehouse accept 3` serves it"
+        );
         assert_eq!(waiting(&[], 0), "no change is held");
     }
 }

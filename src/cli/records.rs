@@ -35,10 +35,8 @@ async fn add(args: &RecordAdd) -> Result<(), Failure> {
 }
 
 async fn remove(args: &RecordRemove) -> Result<(), Failure> {
-    let target = records()
-        .with("name", Some(&args.name))
-        .with("type", args.rtype.as_ref())
-        .with("data", args.data.as_ref());
+    let target =
+        records().with("name", Some(&args.name)).with("type", args.rtype.as_ref()).with("data", args.data.as_ref());
     let client = Client::new(&args.write.reach)?;
     let written = client.change(Method::DELETE, target, &args.write, None).await?;
     conclude(&written, &format!("{} is removed", args.name), &args.write)

@@ -81,7 +81,10 @@ fn limits(notes: &mut Notes<'_>, dns: &dns::config::Config) {
     if dns.udp_workers == 0 {
         notes.error("dns", "udp_workers", "udp_workers = 0: nobody would answer; use 1 or more");
     } else if dns.udp_workers > 4 * cpus {
-        let text = format!("udp_workers = {} on {cpus} processors: more threads only get in each other's way", dns.udp_workers);
+        let text = format!(
+            "udp_workers = {} on {cpus} processors: more threads only get in each other's way",
+            dns.udp_workers
+        );
         notes.warn("dns", "udp_workers", text);
     }
     if dns.udp_payload_max < UDP_PAYLOAD_MIN {
@@ -129,11 +132,18 @@ fn transfers(notes: &mut Notes<'_>, dns: &dns::config::Config) {
         notes.warn("dns", "transfer", text);
     }
     if !dns.notify.is_empty() && dns.transfer.is_empty() {
-        notes.warn("dns", "notify", "notify is set but transfer is empty: the servers are told of changes and may not fetch them");
+        notes.warn(
+            "dns",
+            "notify",
+            "notify is set but transfer is empty: the servers are told of changes and may not fetch them",
+        );
     }
     for key in &dns.key {
         if !["hmac-sha256", "hmac-sha384", "hmac-sha512"].contains(&key.algorithm.as_str()) {
-            let text = format!("algorithm {:?} of key {:?} is unknown; use hmac-sha256, hmac-sha384 or hmac-sha512", key.algorithm, key.name);
+            let text = format!(
+                "algorithm {:?} of key {:?} is unknown; use hmac-sha256, hmac-sha384 or hmac-sha512",
+                key.algorithm, key.name
+            );
             notes.error("dns", "key", text);
         }
         notes.file("dns", "key", &key.secret_file);
@@ -144,7 +154,8 @@ fn transfers(notes: &mut Notes<'_>, dns: &dns::config::Config) {
 fn ports(notes: &mut Notes<'_>, config: &Config) {
     let mut taken: BTreeMap<SocketAddr, &str> = BTreeMap::new();
     let dns = config.dns.iter();
-    let dns = dns.flat_map(|d| [("listen", &d.listen), ("listen_tls", &d.listen_tls), ("listen_https", &d.listen_https)]);
+    let dns =
+        dns.flat_map(|d| [("listen", &d.listen), ("listen_tls", &d.listen_tls), ("listen_https", &d.listen_https)]);
     let dns = dns.flat_map(|(key, all)| all.iter().map(move |a| ("dns", key, *a)));
     for (section, key, address) in dns.chain(config.admin.listen.map(|a| ("admin", "listen", a))) {
         if address.port() == 0 {
@@ -222,30 +233,41 @@ mod tests {
 
     #[test]
     fn wrong_between_keys() {
-        assert_eq!(reviewed("[dns]\nlisten = []\nlisten_tls = [\"10.0.0.2:853\"]\nforward = [\"10.0.0.1:53\"]\n"), [
-            "Error gatehouse.toml:9: listen_tls and listen_https need both tls_cert and tls_key"
-        ]);
-        assert_eq!(reviewed("[dns]\nlisten = [\"127.0.0.1:53\"]\nforward = [\"127.0.0.1:53\"]\nudp_workers = 0\n"), [
-            "Error gatehouse.toml:10: udp_workers = 0: nobody would answer; use 1 or more",
-            "Error gatehouse.toml:9: forward names 127.0.0.1:53, on which this node itself listens: a loop",
-        ]);
-        assert_eq!(reviewed("[dns]\nlisten = [\"127.0.0.1:80\"]\n[admin]\nlisten = \"127.0.0.1:80\"\n"), [
-            "Error gatehouse.toml:10: listen in [admin] and listen before it both want 127.0.0.1:80"
-        ]);
+        assert_eq!(
+            reviewed("[dns]\nlisten = []\nlisten_tls = [\"10.0.0.2:853\"]\nforward = [\"10.0.0.1:53\"]\n"),
+            ["Error gatehouse.toml:9: listen_tls and listen_https need both tls_cert and tls_key"]
+        );
+        assert_eq!(
+            reviewed("[dns]\nlisten = [\"127.0.0.1:53\"]\nforward = [\"127.0.0.1:53\"]\nudp_workers = 0\n"),
+            [
+                "Error gatehouse.toml:10: udp_workers = 0: nobody would answer; use 1 or more",
+                "Error gatehouse.toml:9: forward names 127.0.0.1:53, on which this node itself listens: a loop",
+            ]
+        );
+        assert_eq!(
+            reviewed("[dns]\nlisten = [\"127.0.0.1:80\"]\n[admin]\nlisten = \"127.0.0.1:80\"\n"),
+            ["Error gatehouse.toml:10: listen in [admin] and listen before it both want 127.0.0.1:80"]
+        );
     }
 
     #[test]
     fn unwise() {
         let text = "[dns]\nlisten = [\"10.0.0.2:53\"]\nallow = [\"0.0.0.0/0\"]\nforward = [\"10.0.0.1:53\"]\n";
-        assert_eq!(reviewed(text), ["Warning gatehouse.toml:9: allow holds a network of the whole Internet: \
-             an open resolver is a weapon in the hands of others"]);
+        assert_eq!(
+            reviewed(text),
+            ["Warning gatehouse.toml:9: allow holds a network of the whole Internet: \
+             an open resolver is a weapon in the hands of others"]
+        );
         let text = "[dns]\nlisten = [\"10.0.0.2:53\"]\ntransfer = [\"10.0.0.0/8\"]\n";
-        assert_eq!(reviewed(text), [
-            "Warning gatehouse.toml: forward is empty: names that are not ours are REFUSED, \
+        assert_eq!(
+            reviewed(text),
+            [
+                "Warning gatehouse.toml: forward is empty: names that are not ours are REFUSED, \
              so instances need another resolver for them",
-            "Warning gatehouse.toml:9: transfer without a [[dns.key]]: \
+                "Warning gatehouse.toml:9: transfer without a [[dns.key]]: \
              everybody in these networks can copy the whole inventory",
-        ]);
+            ]
+        );
         let found = reviewed("[admin]\nlisten = \"10.0.0.2:8053\"\ntoken_file = \"nowhere\"\n");
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("does not exist") && found[1].contains("not encrypted"), "{found:?}");

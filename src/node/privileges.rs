@@ -43,6 +43,11 @@ pub(crate) fn drop_privileges(user: &str, folders: &[&Path]) -> Result<Rights, F
     }
     let found = User::from_name(user).map_err(|e| refused(format!("user {user} cannot be looked up: {e}")))?;
     let keep: HashSet<_> = HashSet::from([Capability::CAP_NET_BIND_SERVICE]);
+    let bounds = caps::read(None, CapSet::Bounding).unwrap_or_default();
+    for capability in bounds.difference(&keep) {
+        // Without CAP_SETPCAP, as in some containers, the bounds stay; no_new_privs makes them pointless.
+        let _ = caps::drop(None, CapSet::Bounding, *capability);
+    }
     let rights = match found {
         Some(user) if !user.uid.is_root() => {
             for folder in folders {
@@ -54,9 +59,11 @@ pub(crate) fn drop_privileges(user: &str, folders: &[&Path]) -> Result<Rights, F
         }
         _ => Rights::StillRoot(user.to_owned()),
     };
-    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        let wanted = if set == CapSet::Inheritable { HashSet::new() } else { possible(&keep) };
-        caps::set(None, set, &wanted).map_err(|e| refused(format!("capabilities cannot be dropped: {e}")))?;
+    let kept = possible(&keep);
+    for (set, wanted) in
+        [(CapSet::Inheritable, &HashSet::new()), (CapSet::Effective, &kept), (CapSet::Permitted, &kept)]
+    {
+        caps::set(None, set, wanted).map_err(|e| refused(format!("capabilities cannot be dropped: {e}")))?;
     }
     prctl::set_no_new_privs().map_err(|e| refused(format!("no_new_privs cannot be set: {e}")))?;
     Ok(rights)

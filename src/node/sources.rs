@@ -177,7 +177,11 @@ async fn settle(
         Reading::Rows { rows, files } => (rows, files),
         Reading::Broken(faults) => {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            tracing::error!(faults = faults.len(), "the inventory stays as it was, for its files are wrong: {}", faults.join(" | "));
+            tracing::error!(
+                faults = faults.len(),
+                "the inventory stays as it was, for its files are wrong: {}",
+                faults.join(" | ")
+            );
             tell(broken(faults));
             return None;
         }
@@ -230,9 +234,7 @@ fn judged(outcome: Result<Outcome, Refused>, files: usize, rows: usize) -> (News
         Err(Refused::NotDurable(why)) => {
             (stuck(format!("it cannot be stored: {why}"), Vec::new(), "it is tried again; see the store"), true)
         }
-        Err(Refused::Busy) => {
-            (stuck("the store is busy".into(), Vec::new(), "it is tried again"), true)
-        }
+        Err(Refused::Busy) => (stuck("the store is busy".into(), Vec::new(), "it is tried again"), true),
         Err(Refused::Stopped) => (stuck("the store has stopped".into(), Vec::new(), "restart the node"), false),
     }
 }
