@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use dns::{
+    forward::{Forwarder, Health, UpstreamState},
     service::{Bound as BoundUdp, Follower, Identity, Service},
     stream::{StreamLimits, Transport},
 };
@@ -124,8 +125,8 @@ impl Bound {
             version: format!("gatehouse {}", settings.version),
         };
         let addresses = self.udp.addresses.clone();
-        let (service, follower) =
-            Service::start(self.udp, &self.config, &identity, states).map_err(|e| Failure::new(Exit::Os, e.to_string()))?;
+        let (service, follower) = Service::start(self.udp, &self.config, &identity, states)
+            .map_err(|e| Failure::new(Exit::Os, e.to_string()))?;
         let names = serve_streams(&self.config, service, addresses, self.streams, &shutdown, tasks)?;
         task::spawn(tasks, "names", keep_up(names.clone(), follower, shutdown));
         Ok(names)
@@ -175,15 +176,16 @@ fn serve_streams(
         let socket = tokio::net::TcpListener::from_std(listener.socket)
             .map_err(|e| Failure::new(Exit::Os, format!("a listening socket cannot be used: {e}")))?;
         let (handler, limits_of_stream, transport) = (service.handler(), stream.clone(), listener.transport);
-        let accepting = accept_loop(socket, limits.clone(), listener.tls, shutdown.clone(), move |stream, peer, local| {
-            let (handler, limits) = (handler.clone(), limits_of_stream.clone());
-            async move {
-                match transport {
-                    Transport::Https => dns::https::serve(stream, peer, local, limits, handler).await,
-                    _ => dns::stream::serve(stream, peer, local, transport, limits, handler).await,
+        let accepting =
+            accept_loop(socket, limits.clone(), listener.tls, shutdown.clone(), move |stream, peer, local| {
+                let (handler, limits) = (handler.clone(), limits_of_stream.clone());
+                async move {
+                    match transport {
+                        Transport::Https => dns::https::serve(stream, peer, local, limits, handler).await,
+                        _ => dns::stream::serve(stream, peer, local, transport, limits, handler).await,
+                    }
                 }
-            }
-        });
+            });
         task::spawn(tasks, "dns streams", async move {
             accepting.await;
             Ok(())
@@ -197,7 +199,7 @@ impl Names {
     pub(crate) fn summary(&self) -> serde_json::Value {
         let now = self.0.service.snapshot();
         let answers: u64 = now.udp.rcodes.iter().chain(&now.stream.rcodes).sum();
-        let upstreams = self.0.service.forwarder().map(dns::forward::Forwarder::upstreams).unwrap_or_default();
+        let upstreams = self.0.service.forwarder().map(Forwarder::upstreams).unwrap_or_default();
         let upstreams: Vec<String> = upstreams.iter().map(show_upstream).collect();
         serde_json::json!({
             "addresses": self.0.addresses,
@@ -235,8 +237,13 @@ impl Names {
     }
 }
 
-fn show_upstream(state: &dns::forward::UpstreamState) -> String {
-    format!("{}: {} for {} s, {} replies, {} failures", state.address, state.health, state.age.as_secs(), state.replies, state.failures)
+fn show_upstream(state: &UpstreamState) -> String {
+    let health = match &state.health {
+        Health::Unknown => "not asked yet".into(),
+        Health::Answering => format!("answers since {} s", state.age.as_secs()),
+        Health::Failing(why) => format!("fails since {} s: {why}", state.age.as_secs()),
+    };
+    format!("{} {health} ({} replies, {} failures)", state.address, state.replies, state.failures)
 }
 
 /// What speaks against publishing a change, from the view of names; empty when nothing does.

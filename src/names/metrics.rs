@@ -67,7 +67,11 @@ impl Collector for NameMetrics {
         page.gauge("gatehouse_dns_serial", "Serial of the state that answers come from", now.serial as f64)?;
         page.gauge("gatehouse_dns_zones", "Zones that are served", now.zones as f64)?;
         page.gauge("gatehouse_dns_names", "Names in all zones, empty non-terminals included", now.names as f64)?;
-        page.gauge("gatehouse_dns_last_make_seconds", "Time that the newest zones took to make", now.last_make_us as f64 / 1e6)?;
+        page.gauge(
+            "gatehouse_dns_last_make_seconds",
+            "Time that the newest zones took to make",
+            now.last_make_us as f64 / 1e6,
+        )?;
         page.gauge("gatehouse_dns_connections", "Open TCP, TLS and HTTPS connections", inner.limits.open() as f64)?;
         page.gauge("gatehouse_dns_cache_entries", "Forwarded answers in the cache", now.cache.0 as f64)?;
         page.gauge("gatehouse_dns_cache_bytes", "Octets of forwarded answers in the cache", now.cache.1 as f64)?;
@@ -152,5 +156,10 @@ fn latency(encoder: &mut DescriptorEncoder<'_>, udp: &Sums) -> std::fmt::Result 
     let bounds = LATENCY_BOUNDS_NS.iter().map(|ns| *ns as f64 / 1e9).chain([f64::MAX]);
     let buckets: Vec<(f64, u64)> = bounds.zip(udp.latency).collect();
     let count = udp.latency.iter().sum();
-    metric.encode_histogram::<()>(udp.latency_sum_ns as f64 / 1e9, count, &buckets, None)
+    metric.encode_histogram::<prometheus_client::encoding::NoLabelSet>(
+        udp.latency_sum_ns as f64 / 1e9,
+        count,
+        &buckets,
+        None,
+    )
 }

@@ -98,8 +98,7 @@ pub(crate) fn serve_zone(args: &DnsServeZone) -> Result<(), Failure> {
         let addresses = bound.udp.addresses.clone();
         let service = Service::start_zone(bound.udp, &config, &identity, zone)
             .map_err(|e| Failure::new(Exit::Os, e.to_string()))?;
-        let names =
-            super::serve_streams(&config, service, addresses.clone(), bound.streams, &shutdown, &mut tasks)?;
+        let names = super::serve_streams(&config, service, addresses.clone(), bound.streams, &shutdown, &mut tasks)?;
         println!("serving {origin} serial {serial}, {count} records, on {addresses:?} over UDP and TCP");
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .map_err(|e| Failure::new(Exit::Os, format!("signals cannot be caught: {e}")))?;
