@@ -7,6 +7,7 @@ pub mod conflicts;
 pub mod cookie;
 pub mod edit;
 pub mod engine;
+pub mod explain;
 mod find;
 pub mod forward;
 pub mod generate;
