@@ -5,7 +5,7 @@
 //! 503 with the reason.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use inventory::{Author, Keeper};
 use prometheus_client::registry::Registry;
 
 pub(crate) mod changes;
+pub(crate) mod counts;
 pub(crate) mod error;
 pub(crate) mod forms;
 pub(crate) mod held;
@@ -36,6 +37,7 @@ pub(crate) mod serve;
 #[cfg(test)]
 mod tests;
 
+use counts::Counts;
 use error::ApiError;
 use peer::{Peer, Token};
 
@@ -68,6 +70,8 @@ pub(crate) struct App {
     pub log: LogLevel,
     /// The token for writing through HTTP.
     pub token: Arc<Token>,
+    /// What the API counts.
+    pub counts: Arc<Counts>,
     /// What /metrics shows.
     pub metrics: Registry,
     /// Whether the node is stopping.
@@ -78,7 +82,7 @@ pub(crate) struct App {
 pub(crate) type Gate = Arc<OnceLock<Arc<App>>>;
 
 /// The routes. Requests before the gate opens get 503.
-pub(crate) fn router(gate: Gate) -> Router {
+pub(crate) fn router(gate: Gate, counts: Arc<Counts>) -> Router {
     let small = Router::new()
         .route("/v1/hosts", get(hosts::list).post(hosts::add))
         .route("/v1/hosts/{host}", get(hosts::show).put(hosts::put).patch(hosts::patch).delete(hosts::remove))
@@ -105,6 +109,7 @@ pub(crate) fn router(gate: Gate) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method; see /v1/openapi.json")
         })
+        .layer(middleware::from_fn_with_state(counts, count))
         .with_state(gate)
 }
 
@@ -122,8 +127,20 @@ async fn guard(
         peer.may_write(&app.token, request.headers())?;
     }
     request.extensions_mut().insert(app.clone());
-    let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
-    answer.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(answer) => Ok(answer),
+        Err(_) => {
+            app.counts.given_up.fetch_add(1, Relaxed);
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+        }
+    }
+}
+
+/// Counts every answer.
+async fn count(State(counts): State<Arc<Counts>>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    counts.answer(answer.status());
+    answer
 }
 
 /// The author of a change: the peer, now, and the reason from the header or from the body.

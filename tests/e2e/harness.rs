@@ -266,6 +266,10 @@ impl Node {
         finish("gatehouse", &mut command)
     }
 
+    pub(crate) fn add_host(&self, name: &str, zone: &str, ip: &str, role: &str) -> Outcome {
+        self.command(&["host", "add", &format!("{name}.{zone}"), "--private-ip", ip, "--role", role, "--why", "test"])
+    }
+
     /// `status --json`, parsed.
     pub(crate) fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.command(&["status", "--json"]).expect_ok()).expect("status --json prints JSON")

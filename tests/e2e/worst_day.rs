@@ -20,7 +20,7 @@ fn inventory() -> String {
 }
 
 fn add(node: &Node, name: &str, ip: &str) -> bool {
-    node.command(&["host", "add", name, "--zone", "us-east-1a", "--private-ip", ip, "--why", "test"]).ok
+    node.add_host(name, "us-east-1a", ip, "batch").ok
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_full_disk_refuses_changes_and_answers_go_on() {
     let mut refused = None;
     for i in 0..20_000_u32 {
         let (name, ip) = (format!("n{i}"), format!("10.6.{}.{}", 1 + i / 250, 1 + i % 250));
-        let outcome = node.command(&["host", "add", &name, "--zone", "us-east-1a", "--private-ip", &ip]);
+        let outcome = node.add_host(&name, "us-east-1a", &ip, "batch");
         if !outcome.ok {
             refused = Some((name, outcome));
             break;
