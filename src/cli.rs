@@ -15,7 +15,7 @@ mod client;
 mod hosts;
 mod live;
 mod records;
-mod table;
+pub(crate) mod table;
 mod upload;
 
 /// Runs a command to its end.

@@ -19,9 +19,12 @@ use crate::{
     node::task::{self, Ended},
 };
 
+mod explain;
 mod metrics;
+mod show;
 mod zones;
 
+pub(crate) use show::explanation;
 pub(crate) use zones::{serve_zone, zone_records};
 
 /// Time for a client to take what is written to it.
@@ -213,14 +216,6 @@ impl Names {
         })
     }
 
-    /// Which host, rule and change made each record of a name.
-    ///
-    /// # Errors
-    /// A sentence when the text is no name.
-    pub(crate) fn explain(&self, _name: &str) -> Result<serde_json::Value, String> {
-        Err("not yet".into())
-    }
-
     /// Adds the metrics of names to the registry behind /metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         metrics::register(registry, self.clone());
@@ -249,11 +244,6 @@ fn show_upstream(state: &UpstreamState) -> String {
 /// What speaks against publishing a change, from the view of names; empty when nothing does.
 pub(crate) fn review(default_product: &str, after: &State, set: &ChangeSet) -> Vec<String> {
     dns::conflicts::conflicts(after, set, default_product)
-}
-
-/// What `gatehouse dns explain` prints for people.
-pub(crate) fn explanation(value: &serde_json::Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// `gatehouse dns compare`; `ours` is the first address of the running node.

@@ -14,6 +14,7 @@ use crate::{
     name::{self, BadName, Name, first_label, parent},
     node::{APEX, Node},
     rr::{Rr, rtype},
+    service::Service,
     table::Hashed,
     text,
     zones::{Zone, Zones},
@@ -25,7 +26,7 @@ mod rules;
 mod tests;
 
 /// Records listed for one name.
-pub const RECORDS_MAX: usize = 20;
+pub const RECORDS_MAX: usize = 12;
 /// Names of a CNAME or DNAME chain that are followed.
 const PLACES_MAX: usize = 12;
 
@@ -195,6 +196,18 @@ impl World<'_> {
         let (rule, rows) = rules::rule(self, rr);
         let data = text::show_rdata(rr.rtype, &rr.rdata);
         Made { rtype: text::type_name(rr.rtype).into_owned(), ttl: rr.ttl, data, rule, rows }
+    }
+}
+
+impl Service {
+    /// Explains what a person wrote, see [`complete`], from what is served now and the state that it was made from.
+    ///
+    /// # Errors
+    /// The text is no domain name.
+    pub fn explain(&self, state: &State, text: &str) -> Result<Explanation, BadName> {
+        let zones = self.zones();
+        let name = complete(state, &zones, &self.settings, text)?;
+        Ok(explain(state, &zones, &self.settings, &name))
     }
 }
 

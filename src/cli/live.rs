@@ -84,7 +84,7 @@ pub(super) async fn dns(command: DnsCommand) -> Result<(), Failure> {
         DnsCommand::Explain(args) => {
             let target = Target::new(&["v1", "dns", "explain"]).with("name", Some(&args.name));
             let value: Value = Client::new(&args.reach)?.get(target).await?;
-            if args.json { print_json(&value) } else { print(&names::explanation(&value)) }
+            if args.json { print_json(&value) } else { print(&names::explanation(&value)?) }
         }
         DnsCommand::Compare(args) => names::compare(&args).await,
         DnsCommand::ImportZone(args) => import_zone(&args).await,

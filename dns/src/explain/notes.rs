@@ -201,7 +201,9 @@ impl<'a> Asked<'a> {
             let text = format!("not running, so not under the names of role {}: {listed}", self.label);
             out.push(Note { text, rows });
         }
-        if is_known && here == 0 {
+        // The product-wide names that appliances stand in for are never without an answer.
+        let is_ours = self.scope.is_none() && NEAREST_ROLES.contains(&self.label);
+        if is_known && here == 0 && !is_ours {
             let elsewhere = match running {
                 0 => String::new(),
                 n => format!(" ({n} elsewhere in {})", self.product),
