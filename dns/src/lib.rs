@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+pub mod compare;
 pub mod config;
 pub mod conflicts;
 pub mod cookie;
