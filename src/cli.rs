@@ -12,6 +12,7 @@ use crate::{
 
 mod check;
 mod client;
+mod compare;
 mod hosts;
 mod live;
 mod records;

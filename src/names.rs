@@ -19,11 +19,13 @@ use crate::{
     node::task::{self, Ended},
 };
 
+mod compare;
 mod explain;
 mod metrics;
 mod show;
 mod zones;
 
+pub(crate) use compare::{compare, is_type};
 pub(crate) use show::explanation;
 pub(crate) use zones::{serve_zone, zone_records};
 
@@ -244,12 +246,4 @@ fn show_upstream(state: &UpstreamState) -> String {
 /// What speaks against publishing a change, from the view of names; empty when nothing does.
 pub(crate) fn review(default_product: &str, after: &State, set: &ChangeSet) -> Vec<String> {
     dns::conflicts::conflicts(after, set, default_product)
-}
-
-/// `gatehouse dns compare`; `ours` is the first address of the running node.
-///
-/// # Errors
-/// Why the servers cannot be compared.
-pub(crate) async fn compare(_args: &crate::args::DnsCompare) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Unavailable, "not yet"))
 }

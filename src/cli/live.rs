@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Client, Target, conclude, parse},
-    print, print_json,
+    compare, print, print_json,
 };
 use crate::{
     api::{Page, forms::Written, held::HeldView},
@@ -86,7 +86,7 @@ pub(super) async fn dns(command: DnsCommand) -> Result<(), Failure> {
             let value: Value = Client::new(&args.reach)?.get(target).await?;
             if args.json { print_json(&value) } else { print(&names::explanation(&value)?) }
         }
-        DnsCommand::Compare(args) => names::compare(&args).await,
+        DnsCommand::Compare(args) => compare::run(&args).await,
         DnsCommand::ImportZone(args) => import_zone(&args).await,
         DnsCommand::ServeZone(args) => names::serve_zone(&args),
     }
