@@ -20,7 +20,7 @@ use axum::{
 };
 use bytes::Bytes;
 use compact_str::CompactString;
-use inventory::{Author, Keeper};
+use inventory::{Author, Keeper, Outcome, Proposal};
 use prometheus_client::registry::Registry;
 
 pub(crate) mod changes;
@@ -49,6 +49,9 @@ const BODY_MAX: usize = 1 << 20;
 const IMPORT_BODY_MAX: usize = 512 << 20;
 /// How long a request may take; imports of a million hosts take a while.
 const REQUEST_TIME: Duration = Duration::from_secs(300);
+/// How long a change waits for its names to be answered, and how often it looks.
+const ANSWERED_TIME: Duration = Duration::from_secs(2);
+const ANSWERED_LOOK: Duration = Duration::from_millis(1);
 /// Longest reason for a change, in octets.
 const WHY_MAX: usize = 1000;
 /// Header that carries the reason for a change.
@@ -76,6 +79,31 @@ pub(crate) struct App {
     pub metrics: Registry,
     /// Whether the node is stopping.
     pub shutdown: tokio_util::sync::CancellationToken,
+}
+
+impl App {
+    /// Makes a change; returns when it is on disk and its names are answered.
+    async fn change(&self, proposal: Proposal) -> Result<forms::Written, ApiError> {
+        let outcome = self.keeper.propose(proposal).await?;
+        self.answered(&outcome).await;
+        Ok(outcome.into())
+    }
+
+    /// Waits until names are answered from the state that `outcome` speaks of, but not for ever: the change is made.
+    async fn answered(&self, outcome: &Outcome) {
+        let (Some(names), Outcome::Applied { position, .. } | Outcome::Unchanged { position }) = (&self.names, outcome)
+        else {
+            return;
+        };
+        let caught_up = async {
+            while names.serial() < position.serial {
+                tokio::time::sleep(ANSWERED_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(ANSWERED_TIME, caught_up).await.is_err() {
+            tracing::warn!(serial = position.serial, "a change is stored, but its names are late");
+        }
+    }
 }
 
 /// Filled once, when the store is open and names are answered.
