@@ -1,4 +1,5 @@
 //! Comparing answers of ours with those of BIND and NSD, which must be installed and serve a zone that differs.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use std::{
     fs,
@@ -6,7 +7,7 @@ use std::{
     path::Path,
     process::{Child, Command},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dns::{
@@ -33,6 +34,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         // NSD has children of its own, which a TERM ends too.
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let start = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
