@@ -2,11 +2,13 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+pub mod compare;
 pub mod config;
 pub mod conflicts;
 pub mod cookie;
 pub mod edit;
 pub mod engine;
+pub mod explain;
 mod find;
 pub mod forward;
 pub mod generate;

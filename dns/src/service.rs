@@ -27,7 +27,7 @@ use crate::{
     edit::Editor,
     engine::Engine,
     forward::{BadForward, Forwarder},
-    generate::{Settings, is_reachable},
+    generate::Settings,
     make::Maker,
     name::Name,
     querylog::QueryLog,
@@ -151,6 +151,7 @@ pub(crate) struct Progress {
 
 /// A running DNS side.
 pub struct Service {
+    pub(crate) settings: Settings,
     pub(crate) engine: Arc<Engine>,
     counters: Vec<Arc<Counters>>,
     responder: Arc<Responder>,
@@ -192,13 +193,7 @@ impl Service {
         identity: &Identity,
         mut states: watch::Receiver<Arc<State>>,
     ) -> Result<(Self, Follower), StartError> {
-        let maker = Maker::new(Settings {
-            region: identity.region.clone(),
-            product: identity.product.clone(),
-            ttl: config.ttl,
-            negative_ttl: config.negative_ttl,
-            own_addresses: bound.addresses.iter().map(SocketAddr::ip).filter(is_reachable).collect(),
-        });
+        let maker = Maker::new(Settings::new(config, identity, &bound.addresses));
         let state = states.borrow_and_update().clone();
         let keys = bound.keys.clone();
         let service = Self::launch(bound, config, identity, |engine, progress| {
@@ -228,6 +223,7 @@ impl Service {
         identity: &Identity,
         first: impl FnOnce(&Engine, &Progress),
     ) -> Result<Self, StartError> {
+        let settings = Settings::new(config, identity, &bound.addresses);
         let facts = Facts {
             id: identity.node.clone(),
             version: identity.version.clone(),
@@ -244,6 +240,7 @@ impl Service {
         let networks = config.transfer.clone();
         let responder = Responder::new(engine.clone(), bound.forwarder, bound.keys, networks, Arc::default());
         let mut service = Self {
+            settings,
             engine,
             counters: Vec::new(),
             responder: Arc::new(responder),
