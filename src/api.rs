@@ -5,7 +5,7 @@
 //! 503 with the reason.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -20,10 +20,11 @@ use axum::{
 };
 use bytes::Bytes;
 use compact_str::CompactString;
-use inventory::{Author, Keeper};
+use inventory::{Author, Keeper, Outcome, Proposal};
 use prometheus_client::registry::Registry;
 
 pub(crate) mod changes;
+pub(crate) mod counts;
 pub(crate) mod error;
 pub(crate) mod forms;
 pub(crate) mod held;
@@ -36,6 +37,7 @@ pub(crate) mod serve;
 #[cfg(test)]
 mod tests;
 
+use counts::Counts;
 use error::ApiError;
 use peer::{Peer, Token};
 
@@ -47,6 +49,9 @@ const BODY_MAX: usize = 1 << 20;
 const IMPORT_BODY_MAX: usize = 512 << 20;
 /// How long a request may take; imports of a million hosts take a while.
 const REQUEST_TIME: Duration = Duration::from_secs(300);
+/// How long a change waits for its names to be answered, and how often it looks.
+const ANSWERED_TIME: Duration = Duration::from_secs(2);
+const ANSWERED_LOOK: Duration = Duration::from_millis(1);
 /// Longest reason for a change, in octets.
 const WHY_MAX: usize = 1000;
 /// Header that carries the reason for a change.
@@ -68,17 +73,44 @@ pub(crate) struct App {
     pub log: LogLevel,
     /// The token for writing through HTTP.
     pub token: Arc<Token>,
+    /// What the API counts.
+    pub counts: Arc<Counts>,
     /// What /metrics shows.
     pub metrics: Registry,
     /// Whether the node is stopping.
     pub shutdown: tokio_util::sync::CancellationToken,
 }
 
+impl App {
+    /// Makes a change; returns when it is on disk and its names are answered.
+    async fn change(&self, proposal: Proposal) -> Result<forms::Written, ApiError> {
+        let outcome = self.keeper.propose(proposal).await?;
+        self.answered(&outcome).await;
+        Ok(outcome.into())
+    }
+
+    /// Waits until names are answered from the state that `outcome` speaks of, but not for ever: the change is made.
+    async fn answered(&self, outcome: &Outcome) {
+        let (Some(names), Outcome::Applied { position, .. } | Outcome::Unchanged { position }) = (&self.names, outcome)
+        else {
+            return;
+        };
+        let caught_up = async {
+            while names.serial() < position.serial {
+                tokio::time::sleep(ANSWERED_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(ANSWERED_TIME, caught_up).await.is_err() {
+            tracing::warn!(serial = position.serial, "a change is stored, but its names are late");
+        }
+    }
+}
+
 /// Filled once, when the store is open and names are answered.
 pub(crate) type Gate = Arc<OnceLock<Arc<App>>>;
 
 /// The routes. Requests before the gate opens get 503.
-pub(crate) fn router(gate: Gate) -> Router {
+pub(crate) fn router(gate: Gate, counts: Arc<Counts>) -> Router {
     let small = Router::new()
         .route("/v1/hosts", get(hosts::list).post(hosts::add))
         .route("/v1/hosts/{host}", get(hosts::show).put(hosts::put).patch(hosts::patch).delete(hosts::remove))
@@ -105,6 +137,7 @@ pub(crate) fn router(gate: Gate) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method; see /v1/openapi.json")
         })
+        .layer(middleware::from_fn_with_state(counts, count))
         .with_state(gate)
 }
 
@@ -122,8 +155,20 @@ async fn guard(
         peer.may_write(&app.token, request.headers())?;
     }
     request.extensions_mut().insert(app.clone());
-    let answer = tokio::time::timeout(REQUEST_TIME, next.run(request)).await;
-    answer.map_err(|_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(answer) => Ok(answer),
+        Err(_) => {
+            app.counts.given_up.fetch_add(1, Relaxed);
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+        }
+    }
+}
+
+/// Counts every answer.
+async fn count(State(counts): State<Arc<Counts>>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    counts.answer(answer.status());
+    answer
 }
 
 /// The author of a change: the peer, now, and the reason from the header or from the body.

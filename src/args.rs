@@ -210,6 +210,9 @@ Examples:
 pub(crate) struct LogLevel {
     /// error, warn, info, debug, trace, or a filter; without it, the level is shown
     pub level: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// How to reach the node.
     #[command(flatten)]
     pub reach: Reach,

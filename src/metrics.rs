@@ -1,6 +1,9 @@
 //! What /metrics shows of the node, its store and its sources; names add theirs beside it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use inventory::Keeper;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -11,12 +14,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{node::sources::Sources, status::Facts};
+use crate::{api::counts::Counts, node::sources::Sources, status::Facts};
 
 /// Reads everything at the moment of a scrape.
 struct NodeMetrics {
     keeper: Keeper,
     sources: Arc<Sources>,
+    api: Arc<Counts>,
     started_ms: u64,
 }
 
@@ -27,14 +31,20 @@ impl std::fmt::Debug for NodeMetrics {
 }
 
 /// Adds the node's metrics to a registry.
-pub(crate) fn register(registry: &mut Registry, facts: &Facts, keeper: Keeper, sources: Arc<Sources>) {
+pub(crate) fn register(
+    registry: &mut Registry,
+    facts: &Facts,
+    keeper: Keeper,
+    sources: Arc<Sources>,
+    api: Arc<Counts>,
+) {
     let build = Info::new(vec![
         ("version", facts.version.clone()),
         ("node", facts.node.clone()),
         ("region", facts.region.clone()),
     ]);
     registry.register("gatehouse_build", "Version, name and region of the node", build);
-    registry.register_collector(Box::new(NodeMetrics { keeper, sources, started_ms: facts.started_ms }));
+    registry.register_collector(Box::new(NodeMetrics { keeper, sources, api, started_ms: facts.started_ms }));
 }
 
 fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> std::fmt::Result {
@@ -62,6 +72,7 @@ impl Collector for NodeMetrics {
         self.state(out)?;
         self.store(out)?;
         self.sources(out)?;
+        self.api(out)?;
         process(out, self.started_ms)
     }
 }
@@ -117,6 +128,26 @@ impl NodeMetrics {
         ];
         for (name, help, family) in families {
             family.encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl NodeMetrics {
+    fn api(&self, out: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let api = &self.api;
+        let now = api.connections.load(Relaxed);
+        gauge(out, "gatehouse_api_connections", "Connections of the API now", now as f64)?;
+        let read = |counter: &AtomicU64| counter.load(Relaxed) as f64;
+        counter(out, "gatehouse_api_connections_full", "Waits because of too many connections", read(&api.full))?;
+        let failures = read(&api.accept_failures);
+        counter(out, "gatehouse_api_accept_failures", "Connections that could not be accepted", failures)?;
+        counter(out, "gatehouse_api_given_up", "Requests that took too long", read(&api.given_up))?;
+        let mut out =
+            out.encode_descriptor("gatehouse_api_answers", "Answers of the API", None, MetricType::Counter)?;
+        for (class, value) in [("fine", &api.fine), ("refused", &api.refused), ("failed", &api.failed)] {
+            let value = ConstCounter::new(value.load(Relaxed));
+            value.encode(out.encode_family(&[("class", class)])?)?;
         }
         Ok(())
     }

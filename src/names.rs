@@ -221,6 +221,11 @@ impl Names {
         Err("not yet".into())
     }
 
+    /// Serial of the state that answers come from.
+    pub(crate) fn serial(&self) -> u64 {
+        self.0.service.snapshot().serial
+    }
+
     /// Adds the metrics of names to the registry behind /metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         metrics::register(registry, self.clone());

@@ -12,12 +12,16 @@ use std::{
 
 use inventory::{ChangeSet, Keeper, Opened, State, source::Defaults};
 use prometheus_client::registry::Registry;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
         self, App, Gate,
+        counts::Counts,
         peer::Token,
         serve::{Listener, serve as serve_http},
     },
@@ -53,7 +57,7 @@ pub(crate) struct Start {
     pub log: LogLevel,
     /// Whether root becomes `[node] user`.
     pub drop_privileges: bool,
-    /// Called once names are answered.
+    /// Called once names are answered and every source has come to something.
     pub ready: Box<dyn FnOnce() + Send>,
 }
 
@@ -115,10 +119,10 @@ fn is_ours(folder: &std::path::Path) -> bool {
 async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let gate: Gate = Arc::new(OnceLock::new());
+    let (gate, counts): (Gate, _) = (Arc::new(OnceLock::new()), Arc::new(Counts::default()));
     let mut signals =
         signals::Signals::new().map_err(|e| Failure::new(Exit::Os, format!("signals cannot be caught: {e}")))?;
-    serve_api(&mut tasks, &gate, bound.control, bound.http, &shutdown)
+    serve_api(&mut tasks, &gate, &counts, bound.control, bound.http, &shutdown)
         .map_err(|e| Failure::new(Exit::Os, format!("the API cannot be served: {e}")))?;
     let config = Arc::new(start.config);
     let opened = open(&config).await?;
@@ -127,22 +131,30 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
         Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
         None => None,
     };
+    task::spawn(&mut tasks, "store", writer_lives(keeper.subscribe(), shutdown.clone()));
     let reload = Arc::new(Notify::new());
     let sources = Arc::new(Sources::default());
-    let app = assemble(&config, opened, names, &sources, start.log, token.clone(), shutdown.clone());
+    let parts = Parts { sources, counts, log: start.log, token, shutdown: shutdown.clone() };
+    let app = assemble(&config, opened, names, parts);
     follow_folder(&mut tasks, &config, &app, reload.clone(), &shutdown);
     let _ = gate.set(app.clone());
     let position = keeper.state().position();
     tracing::info!(epoch = position.epoch, serial = position.serial, "serving");
     signals::tell(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
-    (start.ready)();
+    let (sources, ready) = (app.sources.clone(), start.ready);
+    tokio::spawn(async move {
+        sources.settled().await;
+        ready();
+    });
 
     let ended = signals.until_end(&mut tasks, &app, || again(&app, &reload)).await;
     tracing::info!("stopping");
     signals::tell(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("draining")]);
     shutdown.cancel();
     drain(tasks).await;
-    keeper.close().await;
+    if tokio::time::timeout(DRAIN, keeper.close()).await.is_err() {
+        tracing::warn!("the store was not closed within {} s; what was acknowledged is on disk", DRAIN.as_secs());
+    }
     ended
 }
 
@@ -160,6 +172,16 @@ async fn open(config: &Arc<Config>) -> Result<Opened, Failure> {
     Ok(opened)
 }
 
+/// Ends when the writer of the store is gone, for then nothing could be changed any more.
+async fn writer_lives(mut states: watch::Receiver<Arc<State>>, shutdown: CancellationToken) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            changed = states.changed() => changed.map_err(|_| "its writer has ended".to_owned())?,
+        }
+    }
+}
+
 fn settings(config: &Config) -> names::Settings {
     names::Settings {
         node: config.node.name.to_string(),
@@ -172,29 +194,31 @@ fn settings(config: &Config) -> names::Settings {
 fn serve_api(
     tasks: &mut JoinSet<Ended>,
     gate: &Gate,
+    counts: &Arc<Counts>,
     control: std::os::unix::net::UnixListener,
     http: Option<std::net::TcpListener>,
     shutdown: &CancellationToken,
 ) -> std::io::Result<()> {
-    let router = api::router(gate.clone());
+    let router = api::router(gate.clone(), counts.clone());
     let control = Listener::Unix(tokio::net::UnixListener::from_std(control)?);
-    task::spawn(tasks, "control socket", serve_http(control, router.clone(), shutdown.clone()));
+    task::spawn(tasks, "control socket", serve_http(control, router.clone(), counts.clone(), shutdown.clone()));
     if let Some(http) = http {
         let http = Listener::Tcp(tokio::net::TcpListener::from_std(http)?);
-        task::spawn(tasks, "http", serve_http(http, router, shutdown.clone()));
+        task::spawn(tasks, "http", serve_http(http, router, counts.clone(), shutdown.clone()));
     }
     Ok(())
 }
 
-fn assemble(
-    config: &Config,
-    opened: Opened,
-    names: Option<names::Names>,
-    sources: &Arc<Sources>,
+/// What the API shares that is there before the store is open.
+struct Parts {
+    sources: Arc<Sources>,
+    counts: Arc<Counts>,
     log: LogLevel,
     token: Arc<Token>,
     shutdown: CancellationToken,
-) -> Arc<App> {
+}
+
+fn assemble(config: &Config, opened: Opened, names: Option<names::Names>, parts: Parts) -> Arc<App> {
     let facts = Facts {
         node: config.node.name.to_string(),
         region: config.node.region.to_string(),
@@ -204,13 +228,14 @@ fn assemble(
         recovered: opened.recovered,
     };
     let keeper = opened.keeper;
+    let Parts { sources, counts, log, token, shutdown } = parts;
     let mut registry = Registry::default();
-    metrics::register(&mut registry, &facts, keeper.clone(), sources.clone());
+    metrics::register(&mut registry, &facts, keeper.clone(), sources.clone(), counts.clone());
     if let Some(names) = &names {
         names.register(&mut registry);
     }
-    let (sources, product) = (sources.clone(), config.product().cloned());
-    Arc::new(App { facts, product, keeper, names, sources, log, token, metrics: registry, shutdown })
+    let product = config.product().cloned();
+    Arc::new(App { facts, product, keeper, names, sources, log, token, counts, metrics: registry, shutdown })
 }
 
 fn follow_folder(
@@ -223,7 +248,8 @@ fn follow_folder(
     let Some(inventory) = &config.inventory else { return };
     let Some(path) = inventory.path.clone() else { return };
     let defaults = Defaults { product: inventory.product.clone() };
-    let folder = Folder { path, defaults, every: Duration::from_secs(inventory.reread_s), reload };
+    let index = app.sources.add(format!("folder {}", path.display()));
+    let folder = Folder { index, path, defaults, every: Duration::from_secs(inventory.reread_s), reload };
     let follow = sources::follow(folder, app.keeper.clone(), app.sources.clone(), shutdown.clone());
     task::spawn(tasks, "inventory folder", follow);
 }

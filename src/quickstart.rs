@@ -115,7 +115,7 @@ impl World {
         let end = if kept { "and keeps" } else { "and removes" };
         let dir = self.dir.display();
         format!(
-            "\ngatehouse answers for the sample product acme on 127.0.0.1:{dns}. Try, in another terminal:\n\n  \
+            "\nThe names of the sample product acme are answered on 127.0.0.1:{dns}. Try, in another terminal:\n\n  \
              dig @127.0.0.1 -p {dns} +short web01.us-east-1a.acme.private\n  \
              dig @127.0.0.1 -p {dns} +short mysql.acme.private\n  \
              dig @127.0.0.1 -p {dns} +short _mysql._tcp.us-east-1.acme.private SRV\n  \

@@ -9,7 +9,7 @@
 //! a slot. Networks that share a slot share its bucket, which is only stricter. No locks: a word
 //! holds the time of the last refill and the tokens, and is replaced by compare-and-swap.
 //!
-//! Layout of a word: bits 63..24 milliseconds since the start (40 bits, 34 years), 23..1 tokens in
+//! Layout of a word: bits 63..24 milliseconds since the start (40 bits, wrapping), 23..1 tokens in
 //! thousandths, bit 0 whether the next limited answer slips.
 
 use std::{
@@ -26,6 +26,10 @@ pub const SLOTS: usize = 1 << 16;
 pub const RATE_MAX: u32 = 8_000;
 
 const TOKEN: u64 = 1000;
+/// The bits of the clock in a word.
+const CLOCK: u64 = (1 << 40) - 1;
+/// A reading this much older than the last one comes from another thread, not from a whole round.
+const STEP_BACK_MS: u64 = 60_000;
 
 /// What to do with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl RateLimiter {
     pub fn new(rate: u32, key: (u64, u64), now_ms: u64) -> Self {
         let rate = u64::from(rate.min(RATE_MAX));
         // A full bucket at time zero.
-        let full = rate * TOKEN << 1;
+        let full = (rate * TOKEN) << 1;
         Self {
             slots: (0..SLOTS).map(|_| AtomicU64::new(full)).collect(),
             key,
@@ -73,7 +77,7 @@ impl RateLimiter {
             return Rated::Pass;
         }
         let Some(slot) = self.slots.get(self.slot(source)) else { return Rated::Pass };
-        let now = now_ms.saturating_sub(self.start_ms) & ((1 << 40) - 1);
+        let now = now_ms.wrapping_sub(self.start_ms) & CLOCK;
         let mut outcome = Rated::Pass;
         // Fails never: the closure always gives a new word.
         let _ = slot.fetch_update(Relaxed, Relaxed, |word| {
@@ -102,7 +106,8 @@ impl RateLimiter {
 fn step(word: u64, now: u64, rate: u64) -> (u64, Rated) {
     let (then, tokens, slip) = (word >> 24, word >> 1 & 0x7f_ffff, word & 1);
     // Threads read the clock at slightly different times; an older reading adds nothing.
-    let (elapsed, time) = (now.saturating_sub(then), now.max(then));
+    let elapsed = now.wrapping_sub(then) & CLOCK;
+    let (elapsed, time) = if CLOCK - elapsed < STEP_BACK_MS { (0, then) } else { (elapsed, now) };
     let tokens = tokens.saturating_add(elapsed.saturating_mul(rate)).min(rate * TOKEN);
     if tokens >= TOKEN {
         return (time << 24 | (tokens - TOKEN) << 1 | slip, Rated::Pass);
@@ -150,6 +155,27 @@ mod tests {
     fn zero_is_no_limit() {
         let limiter = RateLimiter::new(0, (0, 0), 0);
         assert!((0..1000).all(|_| limiter.check(ip("192.0.2.1"), 0) == Rated::Pass));
+    }
+
+    #[test]
+    fn the_clock_wraps_and_may_step_back() {
+        let limiter = RateLimiter::new(1, (1, 2), 0);
+        let last = CLOCK - 10;
+        assert_eq!(limiter.check(ip("192.0.2.1"), 0), Rated::Pass);
+        for now in [last - 3_000_000, last] {
+            assert_eq!(limiter.check(ip("192.0.2.1"), now), Rated::Pass);
+            assert_ne!(limiter.check(ip("192.0.2.1"), now - 5), Rated::Pass, "an older reading adds nothing");
+        }
+        assert_eq!(limiter.check(ip("192.0.2.1"), last + 1_000), Rated::Pass);
+    }
+
+    #[test]
+    fn unix_time_needs_no_start() {
+        let limiter = RateLimiter::new(1, (1, 2), 0);
+        let now = 1_795_000_000_000;
+        assert_eq!(limiter.check(ip("192.0.2.1"), now), Rated::Pass);
+        assert_ne!(limiter.check(ip("192.0.2.1"), now + 999), Rated::Pass);
+        assert_eq!(limiter.check(ip("192.0.2.1"), now + 1_000), Rated::Pass);
     }
 
     proptest! {

@@ -45,7 +45,7 @@ impl Batch {
         let (peer, vector, message) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
         Self {
             queries: vec![[0; QUERY_MAX]; BATCH].into(),
-            replies: vec![Vec::with_capacity(1500); BATCH].into(),
+            replies: (0..BATCH).map(|_| Vec::with_capacity(1500)).collect(),
             peers: vec![peer; BATCH].into(),
             controls: vec![Control([0; CONTROL_MAX]); BATCH].into(),
             control_lengths: [0; BATCH],

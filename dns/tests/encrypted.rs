@@ -1,4 +1,5 @@
 //! DNS over TLS and HTTPS with a real client, kdig.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     net::SocketAddr,
@@ -185,5 +186,43 @@ mod http2 {
         let (_send, connection) = h2::client::handshake::<_>(TcpStream::connect(address).await.unwrap()).await.unwrap();
         let _ = tokio::time::timeout(Duration::from_secs(20), connection).await.expect("closed by the server");
         assert_eq!(counters.idle_closed.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_an_open_connection() {
+        let limits = limits();
+        let address = plain(limits.clone()).await;
+        let (_send, connection) = h2::client::handshake::<_>(TcpStream::connect(address).await.unwrap()).await.unwrap();
+        limits.shutdown.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(4), connection).await.expect("closed by the server");
+        assert_eq!(limits.counters.idle_closed.load(Relaxed), 0);
+    }
+
+    /// Requests that are reset at once leave their queries under way; these stay within the limit.
+    #[tokio::test]
+    async fn resets_do_not_pile_up_queries() {
+        let mut few = limits();
+        few.pipeline_max = 2;
+        let counters = few.counters.clone();
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let stuck = |_question: Question, replies: Replies| async move { replies.closed().await };
+        tokio::spawn(async move { https::serve(server, peer, peer, few, stuck).await });
+        let (mut send, connection) = h2::client::handshake(client).await.unwrap();
+        tokio::spawn(connection);
+        let seen = || counters.queries.load(Relaxed) + counters.refused.load(Relaxed);
+        for number in 1..=10 {
+            let path = "/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlA2NvbQAAAQAB";
+            send = send.ready().await.unwrap();
+            let (_response, mut stream) = send.send_request(request(Method::GET, path, ""), true).unwrap();
+            let noticed = async {
+                while seen() < number {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), noticed).await.expect("the server sees the request");
+            stream.send_reset(h2::Reason::CANCEL);
+        }
+        assert_eq!((counters.queries.load(Relaxed), counters.refused.load(Relaxed)), (2, 8));
     }
 }

@@ -1,4 +1,5 @@
 //! Forwarding to a real name server (NSD), which is killed and started again.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
@@ -40,7 +41,12 @@ struct Nsd {
 }
 
 impl Nsd {
+    /// On a port that was free a moment ago; if another process was quicker, on another one.
     fn start(zone: &str) -> Self {
+        (0..5).find_map(|_| Self::try_start(zone)).expect("NSD starts and answers")
+    }
+
+    fn try_start(zone: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let address = free_port();
         let large: String = (0..60).map(|n| format!("large 300 IN TXT \"{n:0>100}\"\n")).collect();
@@ -48,7 +54,7 @@ impl Nsd {
         let path = dir.path().display();
         let config = format!(
             "server:\n ip-address: 127.0.0.1@{}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{path}\"\n \
-             pidfile: \"{path}/pid\"\n xfrdfile: \"\"\n zonelistfile: \"{path}/list\"\n xfrdir: \"{path}\"\n \
+             pidfile: \"{path}/pid\"\n xfrdfile: \"\"\n database: \"\"\n zonelistfile: \"{path}/list\"\n xfrdir: \"{path}\"\n \
              server-count: 1\n rrl-ratelimit: 0\nremote-control:\n control-enable: no\n\
              zone:\n name: {zone}\n zonefile: zone\n",
             address.port()
@@ -56,8 +62,7 @@ impl Nsd {
         std::fs::write(dir.path().join("nsd.conf"), config).unwrap();
         let child = spawn(dir.path());
         let nsd = Self { child, address, dir };
-        nsd.wait();
-        nsd
+        nsd.answers().then_some(nsd)
     }
 
     fn kill(&mut self) {
@@ -68,15 +73,26 @@ impl Nsd {
 
     fn restart(&mut self) {
         self.child = spawn(self.dir.path());
-        self.wait();
+        assert!(self.answers(), "NSD answers again");
     }
 
-    fn wait(&self) {
+    /// Waits until it answers; its socket is open long before.
+    fn answers(&self) -> bool {
         let start = Instant::now();
-        while std::net::TcpStream::connect(self.address).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "NSD does not listen");
-            std::thread::sleep(Duration::from_millis(20));
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let probe = query(".", RecordType::SOA, false);
+        let mut reply = [0; 512];
+        while start.elapsed() < Duration::from_secs(5) {
+            // Fails while the port is closed.
+            let _ = socket.send_to(&probe, self.address);
+            if socket.recv(&mut reply).is_ok() {
+                return true;
+            }
         }
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        eprintln!("NSD does not answer on {}: {log}", self.address);
+        false
     }
 }
 
@@ -90,7 +106,13 @@ impl Drop for Nsd {
 
 fn spawn(dir: &Path) -> Child {
     let mut nsd = Command::new("/usr/sbin/nsd");
-    nsd.arg("-d").arg("-c").arg(dir.join("nsd.conf")).stdout(Stdio::null()).stderr(Stdio::null());
+    nsd.arg("-d")
+        .arg("-c")
+        .arg(dir.join("nsd.conf"))
+        .arg("-l")
+        .arg(dir.join("log"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     nsd.spawn().expect("nsd is installed (Debian package nsd)")
 }
 

@@ -333,7 +333,7 @@ fn nsd(dir: &Path, primary: u16) -> (Process, SocketAddr) {
     let folder = dir.display();
     secondary(dir, "nsd", &["-d", "-c"], |port| {
         format!(
-            "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  zonesdir: \"{folder}\"\n  xfrdir: \"{folder}\"\n  \
+            "server:\n  ip-address: 127.0.0.1@{port}\n  username: \"\"\n  zonesdir: \"{folder}\"\n  xfrdir: \"{folder}\"\n  database: \"\"\n  \
              pidfile: \"\"\n  zonelistfile: \"{folder}/zones\"\n  xfrdfile: \"{folder}/xfrd\"\n  verbosity: 3\n\
              remote-control:\n  control-enable: no\n\
              key:\n  name: \"transfer.key\"\n  algorithm: hmac-sha256\n  secret: \"{SECRET}\"\n\

@@ -1,4 +1,5 @@
 //! DNS over TCP on real sockets: limits, order, hostile clients.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     net::SocketAddr,

@@ -55,7 +55,9 @@ pub(crate) async fn accept(
 ) -> Result<Response, ApiError> {
     let id = known(&app, id?.0)?;
     let author = author(peer, &headers, None).await?;
-    Ok(reply(app.keeper.accept(id, author).await?.into(), false))
+    let outcome = app.keeper.accept(id, author).await?;
+    app.answered(&outcome).await;
+    Ok(reply(outcome.into(), false))
 }
 
 /// POST /v1/held/{id}/discard

@@ -89,8 +89,8 @@ pub(crate) async fn add(
         let text = format!("{key} is there already; `gatehouse host set` changes it");
         return Err(ApiError::new(StatusCode::CONFLICT, text));
     }
-    let outcome = app.keeper.propose(Proposal { author, edits: vec![Edit::Add(row)] }).await?;
-    Ok(reply(outcome.into(), true))
+    let written = app.change(Proposal { author, edits: vec![Edit::Add(row)] }).await?;
+    Ok(reply(written, true))
 }
 
 /// PUT /v1/hosts/{host}: the host as the body says, whether it is there already or not.
@@ -107,8 +107,8 @@ pub(crate) async fn put(
     let present = app.keeper.state().host(&key).cloned();
     let row = owned(one(named(item, &key)?, &app)?, present.as_deref());
     let created = present.is_none();
-    let outcome = app.keeper.propose(Proposal { author, edits: vec![Edit::Put(row)] }).await?;
-    Ok(reply(outcome.into(), created))
+    let written = app.change(Proposal { author, edits: vec![Edit::Put(row)] }).await?;
+    Ok(reply(written, created))
 }
 
 /// PATCH /v1/hosts/{host}: a merge patch (RFC 7396); name, zone and product stay.
@@ -129,8 +129,8 @@ pub(crate) async fn patch(
     };
     forms::merge(&mut fields, patch);
     let row = owned(one(named(Value::Object(fields), &key)?, &app)?, Some(&present));
-    let outcome = app.keeper.propose(Proposal { author, edits: vec![Edit::Put(row)] }).await?;
-    Ok(reply(outcome.into(), false))
+    let written = app.change(Proposal { author, edits: vec![Edit::Put(row)] }).await?;
+    Ok(reply(written, false))
 }
 
 /// DELETE /v1/hosts/{host}
@@ -144,7 +144,7 @@ pub(crate) async fn remove(
     existing(&app, &key)?;
     let author = author(peer, &headers, None).await?;
     let edits = vec![Edit::Remove(RowKey::Host(key))];
-    Ok(reply(app.keeper.propose(Proposal { author, edits }).await?.into(), false))
+    Ok(reply(app.change(Proposal { author, edits }).await?, false))
 }
 
 /// The host, or 404 with a hint at its namesakes.

@@ -81,7 +81,7 @@ pub(crate) async fn import(
         true => vec![Edit::Sync { source, rows }],
         false => rows.into_iter().map(Edit::Put).collect(),
     };
-    Ok(reply(app.keeper.propose(Proposal { author, edits }).await?.into(), false))
+    Ok(reply(app.change(Proposal { author, edits }).await?, false))
 }
 
 /// What `rows` would change in `state`; with `synced`, what that source has and `rows` lack goes.

@@ -108,7 +108,7 @@ pub(crate) async fn add(
     };
     let author = author(peer, &headers, why).await?;
     let edits = edits(forms::rows("records", items, app.product.as_ref())?, origin)?;
-    Ok(reply(app.keeper.propose(Proposal { author, edits }).await?.into(), true))
+    Ok(reply(app.change(Proposal { author, edits }).await?, true))
 }
 
 fn edits(rows: Vec<Row>, origin: Origin) -> Result<Vec<Edit>, ApiError> {
@@ -152,7 +152,7 @@ pub(crate) async fn remove(
         return Err(ApiError::not_found(format!("there is no static record {what}")).with_details(there));
     }
     let author = author(peer, &headers, None).await?;
-    Ok(reply(app.keeper.propose(Proposal { author, edits }).await?.into(), false))
+    Ok(reply(app.change(Proposal { author, edits }).await?, false))
 }
 
 /// The data as records keep it, so that people need not type it in its one canonical form.

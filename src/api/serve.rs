@@ -4,7 +4,10 @@
 //! connections above the limit wait in the kernel's queue. On shutdown, requests under way are
 //! finished within the grace period and idle connections are closed at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -20,7 +23,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::peer::Peer;
+use super::{counts::Counts, peer::Peer};
 
 /// Connections at once on one listener.
 const CONNECTIONS_MAX: usize = 256;
@@ -45,18 +48,30 @@ pub(crate) enum Listener {
 ///
 /// # Errors
 /// Never while running: what happens on one connection ends that connection only.
-pub(crate) async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) -> Result<(), String> {
+pub(crate) async fn serve(
+    listener: Listener,
+    router: Router,
+    counts: Arc<Counts>,
+    shutdown: CancellationToken,
+) -> Result<(), String> {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
-    while let Some(slot) = next_slot(&slots, &shutdown).await {
+    while let Some(slot) = next_slot(&slots, &counts, &shutdown).await {
         tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = accept(&listener) => match accepted {
                 Ok((stream, peer)) => {
                     let router = router.clone().layer(Extension(peer));
-                    connections.spawn(connection(stream, router, slot, shutdown.clone()));
+                    let (shutdown, counts) = (shutdown.clone(), counts.clone());
+                    connections.spawn(async move {
+                        counts.connections.fetch_add(1, Relaxed);
+                        connection(stream, router, shutdown).await;
+                        counts.connections.fetch_sub(1, Relaxed);
+                        drop(slot);
+                    });
                 }
                 Err(e) => {
+                    counts.accept_failures.fetch_add(1, Relaxed);
                     tracing::warn!("a connection could not be accepted: {e}");
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -70,7 +85,14 @@ pub(crate) async fn serve(listener: Listener, router: Router, shutdown: Cancella
     Ok(())
 }
 
-async fn next_slot(slots: &Arc<Semaphore>, shutdown: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+async fn next_slot(
+    slots: &Arc<Semaphore>,
+    counts: &Counts,
+    shutdown: &CancellationToken,
+) -> Option<OwnedSemaphorePermit> {
+    if slots.available_permits() == 0 {
+        counts.full.fetch_add(1, Relaxed);
+    }
     tokio::select! {
         () = shutdown.cancelled() => None,
         slot = slots.clone().acquire_owned() => slot.ok(),
@@ -95,7 +117,7 @@ async fn accept(listener: &Listener) -> std::io::Result<(Box<dyn Stream>, Peer)>
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, router: Router, slot: OwnedSemaphorePermit, shutdown: CancellationToken) {
+async fn connection(stream: Box<dyn Stream>, router: Router, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(BUFFER_MAX);
     let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
@@ -110,5 +132,4 @@ async fn connection(stream: Box<dyn Stream>, router: Router, slot: OwnedSemaphor
     if let Err(e) = result {
         tracing::debug!("a connection of the API ended: {e}");
     }
-    drop(slot);
 }

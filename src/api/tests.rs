@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     App, Gate,
+    counts::Counts,
     peer::Token,
     router,
     serve::{Listener, serve},
@@ -49,7 +50,8 @@ async fn node() -> Node {
     };
     let sources = Arc::new(Sources::default());
     let mut metrics = Registry::default();
-    crate::metrics::register(&mut metrics, &facts, keeper.clone(), sources.clone());
+    let counts: Arc<Counts> = Arc::default();
+    crate::metrics::register(&mut metrics, &facts, keeper.clone(), sources.clone(), counts.clone());
     let shutdown = CancellationToken::new();
     let (subscriber, log) = logging::subscriber(LogFormat::Human, "off").unwrap();
     let app = App {
@@ -60,25 +62,35 @@ async fn node() -> Node {
         sources,
         log,
         token: Arc::new(Token::read(Some(dir.path().join("token"))).unwrap()),
+        counts: counts.clone(),
         metrics,
         shutdown: shutdown.clone(),
     };
     let gate: Gate = Arc::new(OnceLock::new());
     assert!(gate.set(Arc::new(app)).is_ok());
-    let (http, served) = listen(dir.path(), &gate, &shutdown).await;
+    let (http, served) = listen(dir.path(), &gate, &counts, &shutdown).await;
     Node { dir, keeper, http, shutdown, served, _log: Box::new(subscriber) }
 }
 
 async fn listen(
     dir: &Path,
     gate: &Gate,
+    counts: &Arc<Counts>,
     shutdown: &CancellationToken,
 ) -> (std::net::SocketAddr, tokio::task::JoinHandle<Result<(), String>>) {
     let unix = UnixListener::bind(dir.join("control.sock")).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = tcp.local_addr().unwrap();
-    tokio::spawn(serve(Listener::Tcp(tcp), router(gate.clone()), shutdown.clone()));
-    (http, tokio::spawn(serve(Listener::Unix(unix), router(gate.clone()), shutdown.clone())))
+    tokio::spawn(serve(Listener::Tcp(tcp), router(gate.clone(), counts.clone()), counts.clone(), shutdown.clone()));
+    (
+        http,
+        tokio::spawn(serve(
+            Listener::Unix(unix),
+            router(gate.clone(), counts.clone()),
+            counts.clone(),
+            shutdown.clone(),
+        )),
+    )
 }
 
 async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> (StatusCode, String)
@@ -288,10 +300,16 @@ async fn the_node_tells_how_it_is() {
     let (code, text) = node.ask("GET", "/metrics", "").await;
     let text = text.as_str().unwrap();
     assert_eq!(code, 200);
-    for line in ["gatehouse_position_serial 1", "gatehouse_hosts 1", "gatehouse_store_changes_total 1"] {
+    for line in [
+        "gatehouse_position_serial 1",
+        "gatehouse_hosts 1",
+        "gatehouse_store_changes_total 1",
+        "gatehouse_api_connections 1",
+    ] {
         assert!(text.lines().any(|l| l.trim_end_matches(".0") == line), "{line} in {text}");
     }
     assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains("gatehouse_api_answers_total{class=\"fine\"} 3"), "{text}");
     assert_eq!(node.ask("PUT", "/v1/log-level", json!({ "level": "error" })).await.0, 200);
     assert_eq!(node.ask("GET", "/v1/log-level", "").await.1["level"], json!("error"));
     assert_eq!(node.ask("PUT", "/v1/log-level", json!({ "level": "loud" })).await.0, 400);
@@ -302,7 +320,7 @@ async fn the_node_tells_how_it_is() {
 async fn before_the_store_is_open_only_health_answers() {
     let dir = tempfile::tempdir().unwrap();
     let (gate, shutdown) = (Gate::default(), CancellationToken::new());
-    let (http, _) = listen(dir.path(), &gate, &shutdown).await;
+    let (http, _) = listen(dir.path(), &gate, &Arc::default(), &shutdown).await;
     for (target, code) in [("/healthz", 200), ("/readyz", 503), ("/v1/status", 503), ("/metrics", 503)] {
         let stream = TcpStream::connect(http).await.unwrap();
         let (status, body) = exchange(stream, request("GET", target, "", None)).await;

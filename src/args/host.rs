@@ -88,9 +88,12 @@ Examples:
   gatehouse host add dev-mysql01.us-east-1b --private-ip 10.2.3.4 --role mysql
   gatehouse host add web07.us-east-1a.acme --private-ip 10.2.0.7 --tag env=prod --why 'ticket 4711'")]
 pub(crate) struct HostAdd {
-    /// NAME.ZONE, or NAME.ZONE.PRODUCT
+    /// NAME.ZONE, or NAME.ZONE.PRODUCT; or NAME alone with --zone
     #[arg(value_name = "NAME.ZONE")]
     pub host: String,
+    /// Availability zone, if it is not part of the name
+    #[arg(long)]
+    pub zone: Option<String>,
     /// Address inside the private network
     #[arg(long, value_name = "IP")]
     pub private_ip: Ipv4Addr,

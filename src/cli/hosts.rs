@@ -80,13 +80,17 @@ fn named(host: &str) -> Result<Map<String, Value>, Failure> {
 }
 
 async fn add(args: &HostAdd) -> Result<(), Failure> {
-    let mut body = named(&args.host)?;
+    let host = match &args.zone {
+        Some(zone) => format!("{}.{zone}", args.host),
+        None => args.host.clone(),
+    };
+    let mut body = named(&host)?;
     body.insert("private_ip".into(), json!(args.private_ip));
     body.extend(fields(&args.fields));
     let client = Client::new(&args.write.reach)?;
     let hosts = Target::new(&["v1", "hosts"]);
     let written = client.change(Method::POST, hosts, &args.write, Some(Value::Object(body))).await?;
-    conclude(&written, &format!("{} is added", args.host), &args.write)
+    conclude(&written, &format!("{host} is added"), &args.write)
 }
 
 async fn set(args: &HostSet) -> Result<(), Failure> {

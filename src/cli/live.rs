@@ -72,6 +72,9 @@ pub(super) async fn log_level(args: &LogLevel) -> Result<(), Failure> {
     };
     let answer = client.send(method, target, None, Full::from(body)).await?;
     let level: Value = parse(&answer)?;
+    if args.json {
+        return print_json(&level);
+    }
     print(level.get("level").and_then(Value::as_str).unwrap_or_default())
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use inventory::{
-    Author, Edit, Keeper, Outcome, Proposal, Refused, Row,
+    Author, Edit, Keeper, Outcome, Proposal, Refused, Row, State,
     source::{self, Reading},
 };
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,10 @@ const READINGS_MAX: usize = 1;
 /// First and longest pause before a refused reading is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// How often sources are looked at until all have come to something.
+const SETTLED_LOOK: Duration = Duration::from_millis(10);
+/// How often a held change is looked at.
+const HELD_LOOK: Duration = Duration::from_secs(1);
 /// Faults that are kept for the status; the rest is counted.
 const FAULTS_MAX: usize = 100;
 
@@ -65,8 +69,17 @@ pub(crate) struct SourceStatus {
 enum News {
     /// It is what is served.
     Fine { files: usize, rows: usize },
-    /// It stands still.
-    Stuck { trouble: String, faults: Vec<String>, remedy: String },
+    /// It stands still; `held` is the number of the change that waits for a person.
+    Stuck { trouble: String, faults: Vec<String>, remedy: String, held: Option<u64> },
+}
+
+impl News {
+    fn held(&self) -> Option<u64> {
+        match self {
+            Self::Stuck { held, .. } => *held,
+            Self::Fine { .. } => None,
+        }
+    }
 }
 
 impl SourceStatus {
@@ -82,7 +95,7 @@ impl SourceStatus {
                     ..Self::default()
                 }
             }
-            News::Stuck { trouble, faults, remedy } => {
+            News::Stuck { trouble, faults, remedy, .. } => {
                 self.trouble_since_ms.get_or_insert(now_ms);
                 self.trouble = Some(trouble);
                 self.remedy = Some(remedy);
@@ -103,11 +116,18 @@ impl Sources {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Files of every source under its name; the number is how `change` finds it again.
-    fn add(&self, name: String) -> usize {
+    /// A new source under its name; the number is how its task finds it again.
+    pub(crate) fn add(&self, name: String) -> usize {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(SourceStatus { name, ..SourceStatus::default() });
         all.len() - 1
+    }
+
+    /// Waits until every source has come to something, good or bad.
+    pub(crate) async fn settled(&self) {
+        while self.all().iter().any(|s| s.ok_ms.is_none() && s.trouble.is_none()) {
+            tokio::time::sleep(SETTLED_LOOK).await;
+        }
     }
 
     fn change(&self, index: usize, change: impl FnOnce(&mut SourceStatus)) {
@@ -119,6 +139,8 @@ impl Sources {
 
 /// The watched folder.
 pub(crate) struct Folder {
+    /// Its number among the sources.
+    pub index: usize,
     /// Where it is.
     pub path: std::path::PathBuf,
     /// What its files take for granted.
@@ -139,7 +161,7 @@ pub(crate) async fn follow(
     sources: Arc<Sources>,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
-    let index = sources.add(format!("folder {}", folder.path.display()));
+    let index = folder.index;
     let (out, mut readings) = mpsc::channel(READINGS_MAX);
     let watch = source::watch_folder(folder.path, folder.defaults, folder.every, folder.reload, out);
     let apply = async {
@@ -192,7 +214,14 @@ async fn settle(
         if let News::Stuck { trouble, faults, .. } = &news {
             tracing::warn!("the folder's inventory is not served: {trouble} {}", faults.join(" | "));
         }
+        let held = news.held();
         tell(news);
+        if let Some(id) = held {
+            tokio::select! {
+                reading = newer.recv() => return reading,
+                () = until_decided(keeper, id) => tell(decided(&keeper.state(), &rows, files)),
+            }
+        }
         if !retry {
             return None;
         }
@@ -200,6 +229,28 @@ async fn settle(
             reading = newer.recv() => return reading,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
         }
+    }
+}
+
+/// Waits until somebody has accepted or discarded a held change.
+async fn until_decided(keeper: &Keeper, id: u64) {
+    while keeper.held().iter().any(|held| held.id == id) {
+        tokio::time::sleep(HELD_LOOK).await;
+    }
+}
+
+/// What a decision on the held change means: accepted, the rows are what is served; otherwise it was discarded.
+fn decided(state: &State, rows: &[Row], files: usize) -> News {
+    let own = |row: &Row| row.source() == FOLDER || row.source().starts_with("file:");
+    let served = rows.iter().all(|row| state.get(&row.key()).as_ref() == Some(row));
+    match served && state.rows().filter(own).count() == rows.len() {
+        true => News::Fine { files, rows: rows.len() },
+        false => News::Stuck {
+            trouble: "its last change was discarded, so its files differ from what is served".into(),
+            faults: Vec::new(),
+            remedy: "correct the files, or send SIGHUP to propose them again".into(),
+            held: None,
+        },
     }
 }
 
@@ -215,17 +266,22 @@ fn broken(faults: Vec<String>) -> News {
         Some(first) => format!("{first}; and {} more; nothing of the folder was applied", n - 1),
         None => "the folder cannot be read".into(),
     };
-    News::Stuck { trouble, faults, remedy: "correct the files; they are read again as soon as they change".into() }
+    let remedy = "correct the files; they are read again as soon as they change".into();
+    News::Stuck { trouble, faults, remedy, held: None }
 }
 
 /// What a proposal came to, and whether to try it again.
 fn judged(outcome: Result<Outcome, Refused>, files: usize, rows: usize) -> (News, bool) {
-    let stuck = |trouble: String, faults, remedy: &str| News::Stuck { trouble, faults, remedy: remedy.into() };
+    let stuck = |trouble: String, faults, remedy: &str| {
+        let remedy = remedy.into();
+        News::Stuck { trouble, faults, remedy, held: None }
+    };
     match outcome {
         Ok(Outcome::Applied { .. } | Outcome::Unchanged { .. }) => (News::Fine { files, rows }, false),
         Ok(Outcome::Held { id, reasons }) => {
             let trouble = format!("its last change is held: {}", reasons.join("; "));
-            (stuck(trouble, Vec::new(), &crate::api::forms::remedy(id)), false)
+            let remedy = crate::api::forms::remedy(id);
+            (News::Stuck { trouble, faults: Vec::new(), remedy, held: Some(id) }, false)
         }
         Err(Refused::Conflicts(all)) => {
             let trouble = "its files contradict what is there; nothing of the folder was applied".into();
@@ -241,7 +297,95 @@ fn judged(outcome: Result<Outcome, Refused>, files: usize, rows: usize) -> (News
 
 #[cfg(test)]
 mod tests {
+    use inventory::source::Defaults;
+
     use super::*;
+
+    fn hosts(n: u8) -> String {
+        (1..=n)
+            .map(|i| format!("[[host]]\nname = \"web{i}\"\nzone = \"us-east-1a\"\nprivate_ip = \"10.0.0.{i}\"\n"))
+            .collect()
+    }
+
+    struct Watched {
+        dir: tempfile::TempDir,
+        keeper: Keeper,
+        sources: Arc<Sources>,
+        reload: Arc<Notify>,
+        shutdown: CancellationToken,
+        task: tokio::task::JoinHandle<Result<(), String>>,
+    }
+
+    /// A folder of four hosts that is being followed.
+    async fn watched() -> Watched {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = dir.path().join("inventory");
+        std::fs::create_dir(&inventory).unwrap();
+        std::fs::write(inventory.join("hosts.toml"), hosts(4)).unwrap();
+        let keeper = Keeper::open(&dir.path().join("data"), Arc::new(|_, _, _| Vec::new())).unwrap().keeper;
+        let (sources, reload, shutdown) =
+            (Arc::new(Sources::default()), Arc::new(Notify::new()), CancellationToken::new());
+        let defaults = Defaults { product: "acme".into() };
+        let index = sources.add("folder".into());
+        let folder =
+            Folder { index, path: inventory, defaults, every: Duration::from_millis(50), reload: reload.clone() };
+        let task = tokio::spawn(follow(folder, keeper.clone(), sources.clone(), shutdown.clone()));
+        let watched = Watched { dir, keeper, sources, reload, shutdown, task };
+        watched.until(|s| s.ok_ms.is_some()).await;
+        watched
+    }
+
+    impl Watched {
+        async fn until(&self, wanted: impl Fn(&SourceStatus) -> bool) {
+            let look = async {
+                while !self.sources.all().first().is_some_and(&wanted) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let seen = tokio::time::timeout(Duration::from_secs(20), look).await;
+            assert!(seen.is_ok(), "{:?}", self.sources.all());
+        }
+
+        fn save(&self, text: &str) {
+            std::fs::write(self.dir.path().join("inventory/hosts.toml"), text).unwrap();
+        }
+
+        async fn end(self) {
+            self.shutdown.cancel();
+            assert_eq!(self.task.await.unwrap(), Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_changes_nothing_and_is_named_until_it_is_mended() {
+        let watched = watched().await;
+        watched.save(&format!("{}[[host]]\nname = \"web_9\"\n", hosts(4)));
+        watched.until(|s| s.faults.iter().any(|f| f.starts_with("hosts.toml:"))).await;
+        assert_eq!(watched.keeper.state().host_count(), 4);
+        watched.save(&hosts(5));
+        watched.until(|s| s.trouble.is_none() && s.rows == 5).await;
+        assert_eq!(watched.keeper.state().host_count(), 5);
+        watched.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_held_reading_is_fine_once_it_is_accepted_and_stuck_once_it_is_discarded() {
+        let watched = watched().await;
+        let author = || Author { who: "alice".into(), when_ms: 1, why: String::new() };
+        watched.save(&hosts(1));
+        watched.until(|s| s.trouble.as_ref().is_some_and(|t| t.contains("is held"))).await;
+        let id = watched.keeper.held()[0].id;
+        watched.keeper.discard(id, author()).await.unwrap();
+        watched.until(|s| s.trouble.as_ref().is_some_and(|t| t.contains("was discarded"))).await;
+        assert_eq!(watched.keeper.state().host_count(), 4);
+        watched.reload.notify_one();
+        watched.until(|s| s.trouble.as_ref().is_some_and(|t| t.contains("is held"))).await;
+        let id = watched.keeper.held()[0].id;
+        watched.keeper.accept(id, author()).await.unwrap();
+        watched.until(|s| s.trouble.is_none()).await;
+        assert_eq!(watched.keeper.state().host_count(), 1);
+        watched.end().await;
+    }
 
     #[test]
     fn the_age_of_a_trouble_is_the_age_of_its_first_sight() {

@@ -1,4 +1,5 @@
 //! The accept loop on real sockets.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     io::ErrorKind,

@@ -6,12 +6,8 @@
 
 use std::{fmt, sync::Arc};
 
-use super::message::{HEADER, u16_at};
-use crate::{
-    config,
-    name::{self, Name},
-    rr::rcode,
-};
+use super::{message::Request, out::error_reply};
+use crate::{config, name::Name, rr::rcode};
 use data_encoding::BASE64;
 use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
 
@@ -104,7 +100,7 @@ pub enum Verified {
         /// NOTAUTH with the TSIG error in it, signed where the RFC says so.
         reply: Vec<u8>,
     },
-    /// The message or its TSIG record is malformed: FORMERR.
+    /// The message or its TSIG record is malformed: FORMERR, or silence if it is no request.
     Malformed,
 }
 
@@ -210,7 +206,9 @@ impl Keys {
 
 /// NOTAUTH. Faults of key and MAC are answered unsigned (RFC 8945 section 5.3.2).
 fn bad(message: &[u8], signature: &Signature, fault: Fault, session: Option<&mut Session>, now_s: u64) -> Verified {
-    let Some(mut reply) = not_authorised(message) else { return Verified::Malformed };
+    // A message that is no request gets no reply, or two servers could talk for ever.
+    let Some(request) = Request::read(message) else { return Verified::Malformed };
+    let mut reply = error_reply(&request, rcode::NOTAUTH);
     let mut record = Record {
         key: &signature.key,
         algorithm: &signature.algorithm,
@@ -227,22 +225,6 @@ fn bad(message: &[u8], signature: &Signature, fault: Fault, session: Option<&mut
         None => record.append(&mut reply, &[]).is_some(),
     };
     if written { Verified::Bad { fault, reply } } else { Verified::Malformed }
-}
-
-/// Header and question of the request with rcode NOTAUTH.
-fn not_authorised(message: &[u8]) -> Option<Vec<u8>> {
-    let mut reply = message.get(..HEADER)?.to_vec();
-    reply[2] = reply[2] & 0x79 | 0x80;
-    reply[3] = rcode::NOTAUTH as u8;
-    reply[4..].fill(0);
-    let question = message.get(HEADER..)?;
-    if u16_at(message, 4)? == 1
-        && let Some(length) = name::wire_len(question)
-    {
-        reply[5] = 1;
-        reply.extend_from_slice(question.get(..length + 4)?);
-    }
-    Some(reply)
 }
 
 #[cfg(test)]

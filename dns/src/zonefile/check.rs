@@ -30,6 +30,7 @@ pub(super) fn zone(lines: Vec<Line>, files: &[Arc<str>], expected: Option<&Name>
     let mut ttl = Vec::new();
     check.sets(&order, &mut keep, &mut ttl);
     check.dname(&order);
+    check.hidden(&order, apex);
     if !lines.iter().any(|line| line.rr.rtype == rtype::NS && line.rr.owner == *apex) {
         check.fault(soa, format!("{apex} has a SOA record but no NS record"));
     }
@@ -233,6 +234,35 @@ impl Check<'_> {
             }
             if rr.rtype == rtype::DNAME {
                 above = Some(at);
+            }
+        }
+    }
+
+    /// Below a delegation only addresses are of use, as glue (RFC 1034 section 4.2.1); the rest is never answered.
+    fn hidden(&mut self, order: &[u32], apex: &Name) {
+        let lines = self.lines;
+        let mut cut: Option<usize> = None;
+        for &at in order {
+            let (at, rr) = (at as usize, &lines[at as usize].rr);
+            if let Some(ns) = cut {
+                let top = &lines[ns].rr.owner;
+                if name::is_within(&rr.owner, top) {
+                    if rr.owner != *top && !matches!(rr.rtype, rtype::A | rtype::AAAA) {
+                        let (text, place) = (type_name(rr.rtype), self.place(ns, at));
+                        let owner = &rr.owner;
+                        self.warn(
+                            at,
+                            format!(
+                                "{owner} {text} lies below {top}, which is delegated on {place}; it is never answered"
+                            ),
+                        );
+                    }
+                    continue;
+                }
+                cut = None;
+            }
+            if rr.rtype == rtype::NS && rr.owner != *apex {
+                cut = Some(at);
             }
         }
     }

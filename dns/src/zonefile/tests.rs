@@ -159,6 +159,16 @@ fn one_rrset_has_one_ttl() {
 }
 
 #[test]
+fn data_below_a_delegation() {
+    let zone = zone("$ORIGIN e.\n@ 60 SOA a b 1 2 3 4 5\n@ NS a\ns NS ns.s\nns.s A 192.0.2.1\nns.s TXT x\nss TXT x\n");
+    assert_eq!(
+        sentences(&zone.warnings),
+        ["z, line 6: ns.s.e. TXT lies below s.e., which is delegated on line 4; it is never answered"]
+    );
+    assert_eq!(zone.records.len(), 5, "it stays, since it is what the file says");
+}
+
+#[test]
 fn included_files_stay_below_the_folder() {
     let dir = tempfile::tempdir().unwrap();
     let inside = dir.path().join("zones");

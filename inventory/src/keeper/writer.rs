@@ -125,7 +125,7 @@ impl Writer {
             if let Some(reply) = self.batch(first, queue) {
                 break Some(reply);
             }
-            if self.tended.elapsed() >= TEND_EVERY {
+            if self.tended.elapsed() >= TEND_EVERY || self.store.wants_tending() {
                 self.tend();
             }
         };

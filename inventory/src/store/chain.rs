@@ -26,7 +26,8 @@ pub(crate) struct Chain {
     /// Whole bytes of that journal.
     pub(crate) journal_len: u64,
     pub(crate) snapshot_bytes: u64,
-    snapshot: u64,
+    /// Generation of the newest snapshot.
+    pub(crate) snapshot: u64,
     /// Positions from the snapshot's on, one per change set.
     positions: Vec<Position>,
     /// Changes that are held at the tip.
@@ -129,7 +130,7 @@ impl Chain {
         for generation in self.snapshot..=self.generation {
             let path = files::journal(dir, generation);
             let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-            let mut reader = Reader::open(&path).map_err(|e| bad(&e))?.passing_changes(light);
+            let mut reader = Reader::open(&path).map_err(|e| bad(&e))?.passing_rows(light);
             let start = head(&mut reader).map_err(|e| bad(&e))?;
             if tip.is_some_and(|tip| tip != start) {
                 return Err(bad(&"it does not begin where the file before it ends"));
@@ -217,4 +218,16 @@ fn read_snapshot(path: &Path) -> Result<State, String> {
         return Err(bad(&"its rows do not have the state hash that it names"));
     }
     Ok(state)
+}
+
+/// Whether a snapshot is whole: every frame has its checksum, and the last is the end.
+pub(crate) fn is_whole(snapshot: &Path) -> io::Result<bool> {
+    let mut reader = Reader::open(snapshot)?.passing_rows(true);
+    loop {
+        match reader.next()? {
+            Next::Passed | Next::Entry(Entry::Head { .. }) => {}
+            Next::Entry(Entry::End { .. }) => return Ok(matches!(reader.next()?, Next::End)),
+            _ => return Ok(false),
+        }
+    }
 }

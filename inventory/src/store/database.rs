@@ -339,3 +339,51 @@ pub(crate) fn change_row(row: &rusqlite::Row<'_>) -> Result<RowChange, DbError> 
     };
     Ok(RowChange { old: side(1)?, new: side(2)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Record, RecordKey};
+
+    fn row(n: u64, ttl: u32) -> Row {
+        let key = RecordKey { name: format!("n{n}.example").into(), rtype: "TXT".into(), data: "x".into() };
+        Row::Record(Arc::new(Record { key, ttl: Some(ttl), source: "api".into() }))
+    }
+
+    fn set(serial: u64, rows: u64) -> ChangeSet {
+        let change = |n| RowChange { old: None, new: Some(row(n, serial as u32)) };
+        let author = Author { who: "alice".into(), when_ms: 1, why: String::new() };
+        ChangeSet { epoch: 1, serial, author, rows: (0..rows).map(change).collect() }
+    }
+
+    /// Rows in the log, as counted and as stored, and the change sets that are shown.
+    fn log(tx: &Transaction<'_>) -> (u64, u64, Vec<u64>) {
+        let one = |query| tx.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap().cast_unsigned();
+        let counted = one("SELECT log_rows FROM meta");
+        let stored = one("SELECT count(*) FROM change_row");
+        let mut heads = tx.prepare("SELECT serial FROM change ORDER BY serial").unwrap();
+        let shown = heads.query_map([], |row| row.get::<_, i64>(0)).unwrap().map(|n| n.unwrap().cast_unsigned());
+        (counted, stored, shown.collect())
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_a_small_change_does_not_pay_for_a_large_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        Database::build(&path, &State::empty(1), &[]).unwrap();
+        let mut db = Database::open(&path, false).unwrap();
+        let tx = db.0.transaction().unwrap();
+        for (serial, rows) in [(1, 1000), (2, 10), (3, 10)] {
+            log_set(&tx, &set(serial, rows)).unwrap();
+        }
+        assert_eq!(log(&tx), (1020, 1020, vec![1, 2, 3]));
+        prune(&tx, 10, 2000).unwrap();
+        assert_eq!(log(&tx), (1020, 1020, vec![1, 2, 3]));
+        prune(&tx, 10, 100).unwrap();
+        assert_eq!(log(&tx), (936, 936, vec![2, 3]), "84 rows at once; the set that lost some is not shown");
+        for _ in 0..20 {
+            prune(&tx, 10, 100).unwrap();
+        }
+        assert_eq!(log(&tx), (100, 100, vec![2, 3]));
+    }
+}

@@ -25,8 +25,8 @@ pub(crate) const BATCH: [u8; 8] = *b"\x00GHbatch";
 pub(crate) const PAYLOAD_MAX: usize = 1 << 30;
 /// Rows or changes in one frame.
 pub(crate) const ROWS_PER_FRAME: usize = 512;
-/// How the payload of [`Entry::Changes`] begins.
-const CHANGES: &[u8] = br#"{"changes":"#;
+/// How the payloads of [`Entry::Changes`] and [`Entry::Rows`] begin.
+const OF_ROWS: [&[u8]; 2] = [br#"{"changes":"#, br#"{"rows":"#];
 const HEAD: usize = 4 + 16;
 
 /// What a frame holds.
@@ -70,7 +70,7 @@ fn checksum(payload: &[u8]) -> [u8; 16] {
 pub(crate) enum Next {
     /// A frame.
     Entry(Entry),
-    /// A whole frame of changed rows that nobody wanted to see.
+    /// A whole frame of rows or changed rows that nobody wanted to see.
     Passed,
     /// The end of the file, after a whole frame.
     End,
@@ -86,8 +86,8 @@ pub(crate) struct Reader {
     file: BufReader<File>,
     size: u64,
     offset: u64,
-    /// Whether frames of changed rows are only checked, not decoded.
-    pass_changes: bool,
+    /// Whether frames of rows are only checked, not decoded.
+    pass_rows: bool,
 }
 
 impl Reader {
@@ -95,12 +95,12 @@ impl Reader {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { file: BufReader::with_capacity(1 << 16, file), size, offset: 0, pass_changes: false })
+        Ok(Self { file: BufReader::with_capacity(1 << 16, file), size, offset: 0, pass_rows: false })
     }
 
-    /// The same reader; changed rows are checked for damage and passed over.
-    pub(crate) fn passing_changes(self, pass_changes: bool) -> Self {
-        Self { pass_changes, ..self }
+    /// The same reader; frames of rows are checked for damage and passed over.
+    pub(crate) fn passing_rows(self, pass_rows: bool) -> Self {
+        Self { pass_rows, ..self }
     }
 
     /// How many bytes of whole frames were read.
@@ -134,7 +134,7 @@ impl Reader {
                 self.file.read_exact(&mut payload)?;
                 if checksum(&payload) == sum {
                     let end = at + len as u64;
-                    if self.pass_changes && payload.starts_with(CHANGES) {
+                    if self.pass_rows && OF_ROWS.iter().any(|start| payload.starts_with(start)) {
                         self.offset = end;
                         return Ok(Next::Passed);
                     }
@@ -184,9 +184,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_rows_are_known_by_their_first_bytes() {
-        let payload = serde_json::to_vec(&Entry::Changes(Vec::new())).unwrap();
-        assert!(payload.starts_with(CHANGES));
+    fn rows_are_known_by_their_first_bytes() {
+        for (entry, start) in [Entry::Changes(Vec::new()), Entry::Rows(Vec::new())].iter().zip(OF_ROWS) {
+            assert!(serde_json::to_vec(entry).unwrap().starts_with(start));
+        }
     }
 
     fn file(batches: usize) -> (tempfile::TempDir, Vec<u8>) {

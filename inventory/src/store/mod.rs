@@ -91,7 +91,7 @@ pub(crate) struct Store {
     dir: PathBuf,
     db: Db,
     standby: Option<Standby>,
-    _lock: File,
+    lock: File,
 }
 
 impl Store {
@@ -164,10 +164,16 @@ impl Store {
         self.database().and_then(|db| db.held_one(id)).map_err(|error| error.to_string())
     }
 
+    /// Whether the standby journal has grown so much that [`Store::tend`] should not wait.
+    pub(crate) fn wants_tending(&self) -> bool {
+        self.standby.as_ref().is_some_and(Standby::has_grown)
+    }
+
     /// Looks after the standby copy between commits: takes the end of a renewal, begins one when the journal has grown.
     pub(crate) fn tend(&mut self, state: &Arc<State>) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("the standby copy cannot be renewed: {error}");
         let Some(standby) = &mut self.standby else { return Ok(()) };
+        standby.take_check();
         if let Some(done) = standby.renewed(false) {
             done.map_err(|error| cannot(&error))?;
         }
@@ -201,6 +207,11 @@ impl Store {
     pub(crate) fn close(mut self) {
         if let Some(Err(error)) = self.standby.as_mut().and_then(|standby| standby.renewed(true)) {
             tracing::warn!(%error, "the standby snapshot was not finished");
+        }
+        self.db = Db::Gone;
+        // Not left to the closing of the file: a child process that is just being started may share it for a moment.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the data folder stays locked until the process ends");
         }
     }
 }

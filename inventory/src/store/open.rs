@@ -16,6 +16,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Database, Db, DbError, Standby, Step, Store, chain::Chain, files, rebuild};
@@ -118,7 +119,7 @@ impl Store {
             _ => Vec::new(),
         };
         let standby = folder.standby(&state, chain, &held);
-        let store = Self { dir: dir.to_owned(), db, standby, _lock: lock };
+        let store = Self { dir: dir.to_owned(), db, standby, lock };
         Ok(Opening { store, state, held, recovered: folder.recovered, trouble: folder.trouble })
     }
 }
@@ -149,7 +150,7 @@ impl Folder<'_> {
     }
 
     /// Compares a whole database with the standby copy.
-    fn reconcile(&mut self, (mut db, state): Found, chain: Result<Option<Chain>, String>) -> Result<Chosen, OpenError> {
+    fn reconcile(&mut self, (db, state): Found, chain: Result<Option<Chain>, String>) -> Result<Chosen, OpenError> {
         let mine = state.position();
         let chain = match chain {
             Ok(chain) => chain,
@@ -165,27 +166,8 @@ impl Folder<'_> {
             let (database, standby) = (mine.cluster_id, tip.cluster_id);
             return Err(OpenError::Mixed { path: self.path.clone(), database, standby });
         }
-        if tip == mine {
-            return Ok((db, state, Some(chain)));
-        }
         if chain.contains(&mine) {
-            let sets = chain.sets_after(self.dir, mine.serial).map_err(|e| self.io(&e))?;
-            tracing::info!(from = mine.serial, to = tip.serial, "committing changes that only the standby journal has");
-            let (mut next, mut steps) = (state, Vec::new());
-            for (set, after) in sets {
-                let conflict = |_| self.io(&format!("change {} of the standby journal does not fit", set.serial));
-                next = next.apply(set.clone()).map_err(conflict)?;
-                steps.push(Step::Change { set, after });
-            }
-            if let Db::Open(open) = &mut db
-                && let Err(error) = open.commit(&steps, || Ok(()))
-            {
-                self.trouble = Some(format!("{} cannot be written: {error}", self.path.display()));
-                db = Db::Gone;
-            } else if matches!(db, Db::Shut) {
-                db = Db::Gone;
-            }
-            return Ok((db, next, Some(chain)));
+            return self.catch_up(db, state, chain);
         }
         if (tip.epoch, tip.serial) > (mine.epoch, mine.serial) {
             drop(db);
@@ -197,6 +179,39 @@ impl Folder<'_> {
         }
         tracing::warn!("the standby copy is behind the database and will be written anew");
         Ok((db, state, None))
+    }
+
+    /// Commits what only the standby journal has: it is synced first, so the database may lack the end of it.
+    fn catch_up(&mut self, mut db: Db, state: State, chain: Chain) -> Result<Chosen, OpenError> {
+        let (serial, tip) = (state.position().serial, chain.tip());
+        let (mut next, mut steps) = (state, Vec::new());
+        if tip != Some(next.position()) {
+            for (set, after) in chain.sets_after(self.dir, serial).map_err(|e| self.io(&e))? {
+                let conflict = |_| self.io(&format!("change {} of the standby journal does not fit", set.serial));
+                next = next.apply(set.clone()).map_err(conflict)?;
+                steps.push(Step::Change { set, after });
+            }
+        }
+        if let Db::Open(open) = &db {
+            let present = open.held().map_err(|e| self.io(&e))?;
+            let gone = present.iter().filter(|body| !chain.held.contains(body));
+            steps.extend(gone.map(|body| Step::Unhold(body.id)));
+            let lacking = chain.held.iter().filter(|body| !present.contains(body));
+            steps.extend(lacking.map(|body| Step::Hold(Arc::new(body.clone()))));
+        }
+        if steps.is_empty() {
+            return Ok((db, next, Some(chain)));
+        }
+        tracing::info!(steps = steps.len(), serial, "committing what only the standby journal has");
+        let committed = match &mut db {
+            Db::Open(open) => open.commit(&steps, || Ok(())).map_err(|error| error.to_string()),
+            _ => Err("it is not open".into()),
+        };
+        if let Err(error) = committed {
+            self.trouble = Some(format!("{} cannot be written: {error}", self.path.display()));
+            db = Db::Gone;
+        }
+        Ok((db, next, Some(chain)))
     }
 
     /// Builds the database from the standby copy, or begins a new cluster in an empty folder.
@@ -262,7 +277,7 @@ impl Folder<'_> {
     fn standby(&mut self, state: &State, chain: Option<Chain>, held: &[HeldBody]) -> Option<Standby> {
         let ready = match chain {
             Some(chain) if chain.tip() == Some(state.position()) && chain.held == held => {
-                Standby::resume(self.dir, chain.generation, chain.journal_len, chain.snapshot_bytes)
+                Standby::resume(self.dir, &chain)
             }
             _ => Standby::create(self.dir, state, held),
         };

@@ -16,7 +16,9 @@ use std::{
 };
 
 use super::{
-    Step, files,
+    Step,
+    chain::{self, Chain},
+    files,
     frame::{self, BATCH, Entry, ROWS_PER_FRAME},
 };
 use crate::{change::ChangeSet, fault, keeper::HeldBody, position::Position, state::State};
@@ -41,6 +43,9 @@ pub(crate) struct Standby {
     /// Length before the last batch.
     before: u64,
     snapshot_bytes: u64,
+    /// The snapshot is known to be unreadable.
+    damaged: bool,
+    check: Option<JoinHandle<io::Result<bool>>>,
     renewal: Option<JoinHandle<io::Result<u64>>>,
 }
 
@@ -54,14 +59,37 @@ impl Standby {
         fault::point("standby.before-cleanup")?;
         files::remove_before(dir, generation)?;
         let dir = dir.to_owned();
-        Ok(Self { dir, generation, journal, len, before: len, snapshot_bytes, renewal: None })
+        Ok(Self {
+            dir,
+            generation,
+            journal,
+            len,
+            before: len,
+            snapshot_bytes,
+            damaged: false,
+            check: None,
+            renewal: None,
+        })
     }
 
-    /// Goes on with a copy that is whole up to `len` bytes of its newest journal. What follows is cut off.
-    pub(crate) fn resume(dir: &Path, generation: u64, len: u64, snapshot_bytes: u64) -> io::Result<Self> {
+    /// Goes on with a copy whose journals were read through. What follows their end is cut off. A thread reads the
+    /// snapshot meanwhile: if it is damaged the next generation begins.
+    pub(crate) fn resume(dir: &Path, chain: &Chain) -> io::Result<Self> {
+        let (generation, len) = (chain.generation, chain.journal_len);
         let journal = OpenOptions::new().write(true).open(files::journal(dir, generation))?;
-        let mut standby =
-            Self { dir: dir.to_owned(), generation, journal, len, before: len, snapshot_bytes, renewal: None };
+        let snapshot = files::snapshot(dir, chain.snapshot);
+        let check = std::thread::Builder::new().name("standby".into()).spawn(move || chain::is_whole(&snapshot))?;
+        let mut standby = Self {
+            dir: dir.to_owned(),
+            generation,
+            journal,
+            len,
+            before: len,
+            snapshot_bytes: chain.snapshot_bytes,
+            damaged: false,
+            check: Some(check),
+            renewal: None,
+        };
         standby.cut()?;
         Ok(standby)
     }
@@ -116,9 +144,23 @@ impl Standby {
         Ok(())
     }
 
+    /// Takes the end of the check that began with [`Standby::resume`], once it has come.
+    pub(crate) fn take_check(&mut self) {
+        let Some(thread) = self.check.take_if(|thread| thread.is_finished()) else { return };
+        self.damaged = !matches!(thread.join(), Ok(Ok(true)));
+        if self.damaged {
+            tracing::warn!("the standby snapshot is damaged and will be written anew");
+        }
+    }
+
     /// Whether the journal has outgrown its snapshot and no renewal is under way.
-    pub(crate) fn wants_renewal(&self) -> bool {
+    pub(crate) fn has_grown(&self) -> bool {
         self.renewal.is_none() && self.len > JOURNAL_MIN.max(self.snapshot_bytes / JOURNAL_PER_SNAPSHOT)
+    }
+
+    /// Whether it is time for a renewal: the journal has grown, or the snapshot is damaged.
+    pub(crate) fn wants_renewal(&self) -> bool {
+        self.has_grown() || (self.damaged && self.renewal.is_none())
     }
 
     /// Begins the next generation at `state`, to which the journal has led.
@@ -141,7 +183,7 @@ impl Standby {
     pub(crate) fn renewed(&mut self, wait: bool) -> Option<io::Result<()>> {
         let thread = self.renewal.take_if(|thread| wait || thread.is_finished())?;
         let done = thread.join().unwrap_or_else(|_| Err(io::Error::other("the snapshot's thread has died")));
-        Some(done.map(|bytes| self.snapshot_bytes = bytes))
+        Some(done.map(|bytes| (self.snapshot_bytes, self.damaged) = (bytes, false)))
     }
 
     /// Bytes of the current snapshot and journal.

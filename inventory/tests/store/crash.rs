@@ -2,7 +2,7 @@
 
 use inventory::Edit;
 
-use crate::world::{acknowledged, check_kept, check_whole, child, edit, host, open, opened};
+use crate::world::{LARGE, acknowledged, check_kept, check_whole, child, edit, host, open, opened};
 
 /// After the end, everything acknowledged is there; the database was not lost; and the next process goes on.
 #[tokio::test]
@@ -59,6 +59,25 @@ async fn every_fault_point_of_a_rebuild() {
         let state = open(folder.path()).state();
         check_kept(&state, &(0..20).collect());
         assert_eq!(state.position().epoch, 2, "{point}: one restore, however often it was begun");
+    }
+}
+
+/// The end while the standby journal gives way to a new generation. Whatever is left is a whole copy.
+#[tokio::test]
+async fn every_fault_point_of_a_renewal() {
+    let points = ["standby.before-journal", "standby.half-snapshot", "standby.before-rename", "standby.before-cleanup"];
+    for point in points {
+        let folder = tempfile::tempdir().unwrap();
+        // The first passing is the making of the copy.
+        let mut process = child(folder.path(), &format!("{point}=abort@2")).env(LARGE, "1").spawn().unwrap();
+        let seen = acknowledged(&mut process, |_| false);
+        assert!(seen.len() > 500 && seen.len() < 3000, "{point}: {} acknowledged", seen.len());
+        for suffix in ["", "-wal", "-shm"] {
+            std::fs::remove_file(folder.path().join(format!("state.db{suffix}"))).unwrap();
+        }
+        let again = opened(folder.path());
+        assert!(again.recovered.is_some(), "{point}");
+        check_kept(&again.keeper.state(), &seen);
     }
 }
 

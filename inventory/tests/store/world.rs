@@ -74,6 +74,9 @@ pub(crate) fn check_whole(state: &State) {
 /// Names a folder in a child process; its presence makes the test `child` work in it.
 const CHILD: &str = "STORE_TEST_CHILD";
 
+/// With this variable the child's hosts are large, so that the standby journal outgrows its snapshot soon.
+pub(crate) const LARGE: &str = "STORE_TEST_LARGE";
+
 /// This program again, as a process that adds host after host in `dir` and prints each acknowledged number.
 pub(crate) fn child(dir: &Path, fault: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -122,8 +125,13 @@ fn child_process() {
                 tasks.join_next().await.unwrap().unwrap();
             }
             let keeper = keeper.clone();
+            let row = host_with(n, "api", |host| {
+                if std::env::var_os(LARGE).is_some() {
+                    host.tags = Box::new([("text".into(), "x".repeat(8000).into())]);
+                }
+            });
             tasks.spawn(async move {
-                match edit(&keeper, vec![Edit::Add(host(n))]).await {
+                match edit(&keeper, vec![Edit::Add(row)]).await {
                     Ok(Outcome::Applied { .. }) => println!("acknowledged {n}"),
                     Err(Refused::NotDurable(why)) => println!("refused {n}: {why}"),
                     other => panic!("{other:?}"),

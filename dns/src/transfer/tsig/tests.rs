@@ -5,6 +5,7 @@ use hickory_proto::{
 };
 
 use super::*;
+use crate::transfer::message::u16_at;
 
 const NOW: u64 = 1_700_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -26,6 +27,11 @@ fn question(signer: &TSigner) -> (Vec<u8>, TSigVerifier) {
     ));
     let verifier = message.finalize(signer, NOW).unwrap().unwrap();
     (message.to_bytes().unwrap(), verifier)
+}
+
+/// An answer without records to a request.
+fn answer(request: &[u8]) -> Vec<u8> {
+    error_reply(&Request::read(request).unwrap(), rcode::NOERROR)
 }
 
 fn good(verified: Verified) -> Session {
@@ -56,14 +62,13 @@ fn a_peer_verifies_a_chain_of_messages() {
         let mut session = good(keys(text).verify(&message, NOW + 299));
         assert_eq!(session.key_name().to_string(), "transfer.key.");
         for at in 0..3 {
-            let mut reply = not_authorised(&message).unwrap();
-            reply[3] = 0;
+            let mut reply = answer(&message);
             let before = reply.len();
             session.sign(&mut reply, NOW + at).unwrap();
             assert!(reply.len() - before <= session.overhead());
             verifier.verify(&reply).unwrap_or_else(|e| panic!("message {at} with {text}: {e}"));
         }
-        let mut reply = not_authorised(&message).unwrap();
+        let mut reply = answer(&message);
         keys(text).signer(None).unwrap().sign(&mut reply, NOW).unwrap();
         assert!(verifier.verify(&reply).is_err(), "a message outside of the chain");
     }
@@ -81,6 +86,9 @@ fn unsigned_and_malformed() {
     two[11] = 2;
     two.extend([0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(keys.verify(&two, NOW), Verified::Malformed));
+    let mut reply = message.clone();
+    reply[2] |= 0x80;
+    assert!(matches!(keys.verify(&reply, NOW), Verified::Malformed), "no reply to a reply");
     for cut in 0..message.len() {
         assert!(!matches!(keys.verify(&message[..cut], NOW), Verified::Good(_)));
     }
@@ -151,8 +159,7 @@ fn replies_to_our_requests() {
     let mut session = keys.signer(None).unwrap();
     let mut request = b"\0\x07\x20\0\0\x01\0\0\0\0\0\0\x01a\0\0\x06\0\x01".to_vec();
     session.sign(&mut request, NOW).unwrap();
-    let mut reply = not_authorised(&request).unwrap();
-    reply[3] = 0;
+    let mut reply = answer(&request);
     assert_eq!(session.verify_reply(&reply, NOW), Err(Fault::Unsigned));
     let unsigned = reply.clone();
     good(keys.verify(&request, NOW)).sign(&mut reply, NOW).unwrap();
