@@ -19,6 +19,9 @@ mod node;
 mod quickstart;
 mod status;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args = args::Args::try_parse().unwrap_or_else(|e| {
         // clap prints to the right stream; sysexits(3) wants 64 for wrong usage.
