@@ -69,7 +69,7 @@ class Verdicts:
     def check(self, what, value, limit, unit):
         good = value <= limit
         self.failed += not good
-        self.table.add(what, f"{value:.2f} {unit}", f"at most {limit:.2f} {unit}", "PASS" if good else "**FAIL**")
+        self.table.add(what, f"{value:.2f} {unit}".strip(), f"at most {limit:.2f} {unit}".strip(), "PASS" if good else "**FAIL**")
 
 
 def machine():
@@ -90,7 +90,16 @@ def side_by_side(args, servers, folder):
                 result = measure.load(server, folder / file, args.seconds)
                 figures.setdefault((server.name, load_name), []).append(result)
                 say(f"round {round_number + 1}: {server.name} {load_name}: {result['us']:.2f} us/query, {result['qps']:.0f}/s, {result['codes']}")
-    return {key: {k: statistics.median(run[k] for run in runs) for k in ("us", "qps", "lost")} for key, runs in figures.items()}
+    return figures
+
+
+def median(figures, name, load_name, what):
+    return statistics.median(run[what] for run in figures[(name, load_name)])
+
+
+def ratio(figures, ours, theirs):
+    """Median over the rounds of CPU per query of one (server, load) to another of the same round."""
+    return statistics.median(a["us"] / b["us"] for a, b in zip(figures[ours], figures[theirs], strict=True))
 
 
 def print_side_by_side(args, figures, memory):
@@ -99,11 +108,11 @@ def print_side_by_side(args, figures, memory):
     for load_name in LOADS:
         table = Table(f"{args.hosts:,} hosts, {load_name}", "server CPU us per query", "queries/s", "lost", "memory MB", *ratios)
         for name in names:
-            got = figures.get((name, load_name))
-            if not got:
+            if (name, load_name) not in figures:
                 continue
-            against = [f"{got['us'] / figures[(peer, load_name)]['us']:.2f}" for peer in PEERS]
-            table.add(name, f"{got['us']:.2f}", f"{got['qps']:,.0f}", f"{got['lost']:.0f}", f"{memory[name]:.0f}", *against)
+            us, qps, lost = (median(figures, name, load_name, what) for what in ("us", "qps", "lost"))
+            against = [f"{ratio(figures, (name, load_name), (peer, load_name)):.2f}" for peer in PEERS]
+            table.add(name, f"{us:.2f}", f"{qps:,.0f}", f"{lost:.0f}", f"{memory[name]:.0f}", *against)
         table.print()
 
 
@@ -157,8 +166,8 @@ def main():
         if args.peers_only:
             return
         for load_name in LOADS:
-            verdicts.check(f"CPU per query, {load_name}, against NSD", figures[("gatehouse", load_name)]["us"], figures[("NSD", load_name)]["us"], "us")
-        verdicts.check("NXDOMAIN against the mixed load", figures[("gatehouse", "NXDOMAIN")]["us"], figures[("gatehouse", "mixed")]["us"], "us")
+            verdicts.check(f"CPU per query, {load_name}, ratio to NSD", ratio(figures, ("gatehouse", load_name), ("NSD", load_name)), 1, "")
+        verdicts.check("CPU per query, ratio of NXDOMAIN to the mixed load", ratio(figures, ("gatehouse", "NXDOMAIN"), ("gatehouse", "mixed")), 1, "")
         for peer in running[:-1]:
             peer.stop()
         under_changes(args, running[-1], out, extra, verdicts)

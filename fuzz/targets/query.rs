@@ -49,7 +49,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         stream: how & 1 != 0,
         trusted: how & 2 != 0,
         now_s: 1_700_000_000,
-        spin: u32::from(how >> 2),
+        signature: (how & 4 != 0).then_some(100),
+        spin: u32::from(how >> 3),
     };
     let mut out = Vec::new();
     if let Verdict::Reply { .. } = answer(&ZONES, &FACTS, &asker, message, &mut out) {

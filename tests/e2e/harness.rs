@@ -321,7 +321,7 @@ pub(crate) fn record(name: &str, rtype: &str, data: &str) -> String {
     format!("[[record]]\nname = {name:?}\ntype = {rtype:?}\ndata = '''{data}'''\n\n")
 }
 
-/// A network namespace with a loopback that is up; removed with the value.
+/// A network namespace that has the address 10.0.0.2 and nothing outside; removed with the value.
 pub(crate) struct Netns(pub(crate) String);
 
 impl Netns {
@@ -329,7 +329,9 @@ impl Netns {
         let name = format!("gatehouse-{purpose}-{}", std::process::id());
         run("ip", ["netns", "add", &name]).expect_ok();
         let netns = Self(name);
-        run("ip", ["netns", "exec", &netns.0, "ip", "link", "set", "lo", "up"]).expect_ok();
+        for words in ["link set lo up", "address add 10.0.0.2/32 dev lo"] {
+            finish("ip", netns.command("ip").args(words.split(' '))).expect_ok();
+        }
         netns
     }
 

@@ -103,6 +103,8 @@ fn knot(dir: &Path, address: SocketAddr, primary: SocketAddr, zones: &[String]) 
     Secondary { name: "Knot", address, process }
 }
 
+/// A role name holds an address for each member, and BIND refuses a zone with more than 100 records of one name and
+/// type unless it is told otherwise.
 fn bind(dir: &Path, address: SocketAddr, primary: SocketAddr, zones: &[String]) -> Secondary {
     let dir = folder(dir, "bind");
     let (home, key) = (dir.display(), KEY.name);
@@ -110,6 +112,7 @@ fn bind(dir: &Path, address: SocketAddr, primary: SocketAddr, zones: &[String]) 
         "options {{ directory \"{home}\"; pid-file \"{home}/pid\"; session-keyfile \"{home}/session\"; \
          listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; notify no; dnssec-validation no; \
          minimal-responses yes; minimal-any no; max-udp-size 1232; empty-zones-enable no; answer-cookie no; \
+         max-records-per-type 0; zero-no-soa-ttl no; \
          allow-transfer {{ 127.0.0.1; }}; }};\n\
          controls {{ }};\n\
          key \"{key}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n",

@@ -9,11 +9,12 @@ pub(crate) fn port_base() -> u16 {
     free_port() - 53
 }
 
-/// The commands in what quickstart prints: lines that begin with a program, with or without a prompt.
+/// The commands in what quickstart prints: indented lines that begin with a program, with or without a prompt.
 pub(crate) fn commands(text: &str) -> Vec<String> {
     let programs = ["dig", "kdig", "curl", "gatehouse", "getent", "cargo"];
     let line = |line: &str| line.trim().trim_start_matches("$ ").to_owned();
     text.lines()
+        .filter(|line| line.starts_with("  "))
         .map(line)
         .filter(|line| {
             let program = line.split_whitespace().next().unwrap_or("");

@@ -1,10 +1,11 @@
 //! The tour in README.md works as printed.
 //!
-//! A fenced block after the line `<!-- tour -->` is run in a network namespace where `gatehouse quickstart` runs with
-//! its defaults. In a `console` block the lines after `$ ` are commands, and every other line must appear in what they
-//! print, with `...` for anything; a `sh` block must succeed.
+//! A fenced block after the line `<!-- tour -->` is run in a network namespace where the quickstart runs as the README
+//! starts it, but in a scratch folder. In a `console` block the lines after `$ ` are commands, and every other line must
+//! appear in what the command before it prints, with `...` for anything; a `sh` block must succeed. Variables and the
+//! working folder live on from command to command, as in a terminal.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use crate::{
     harness::{GATEHOUSE, Netns, Process, finish, wait_for},
@@ -62,36 +63,51 @@ fn the_tour_works_as_printed() {
     // `target/release/gatehouse`, as the README calls it from a checkout.
     fs::create_dir_all(dir.path().join("target")).unwrap();
     std::os::unix::fs::symlink(Path::new(GATEHOUSE).parent().unwrap(), dir.path().join("target/release")).unwrap();
-    let mut process =
-        Process::start("quickstart", dir.path(), shell(netns.command(GATEHOUSE), dir.path()).arg("quickstart"));
+    let folder = dir.path().join("tour");
+    let start = quickstart_line(&readme).replace(TOUR_FOLDER, folder.to_str().unwrap());
+    let mut command = shell(netns.command(GATEHOUSE), dir.path());
+    let mut process = Process::start("quickstart", dir.path(), command.args(start.split(' ')));
+    let url = "http://127.0.0.1:10080/readyz";
     wait_for("/readyz of quickstart", || {
         process.assert_running();
-        finish("curl", netns.command("curl").args(["--silent", "--fail", "http://127.0.0.1:10080/readyz"]))
-            .ok
-            .then_some(())
+        finish("curl", netns.command("curl").args(["--silent", "--fail", url])).ok.then_some(())
     });
     for block in &blocks {
-        run_block(&netns, dir.path(), block);
+        run_block(&netns, dir.path(), &block.text.replace(TOUR_FOLDER, folder.to_str().unwrap()), block.console);
     }
 }
 
-fn run_block(netns: &Netns, dir: &Path, block: &Block) {
+/// Where the README keeps the sample world.
+const TOUR_FOLDER: &str = "/tmp/gatehouse-tour";
+
+/// The words after `cargo run --release --` in the line that starts the tour.
+fn quickstart_line(readme: &str) -> &str {
+    let tour = readme.split("\n## Tour\n").nth(1).expect("README.md has a section Tour");
+    let line = tour.lines().find_map(|line| line.strip_prefix("cargo run --release -- "));
+    line.expect("the tour begins with cargo run --release -- quickstart")
+}
+
+fn run_block(netns: &Netns, dir: &Path, text: &str, console: bool) {
     let run = |script: &str| {
-        let mut command: Command = shell(netns.command("bash"), dir);
-        let outcome = finish("bash", command.args(["-euo", "pipefail", "-c", script]));
+        let session = dir.join("session").display().to_string();
+        let script = format!(
+            "[ -e {session} ] && . {session}\nset -euo pipefail\n{script}\n{{ export -p; echo \"cd '$PWD'\"; }} >{session}\n"
+        );
+        let outcome = finish("bash", shell(netns.command("bash"), dir).args(["-c", &script]));
         assert!(outcome.ok, "{script}\n{outcome:#?}");
         format!("{}{}", outcome.stdout, outcome.stderr)
     };
-    if !block.console {
-        run(&block.text);
+    if !console {
+        run(text);
         return;
     }
-    let mut printed = String::new();
-    for line in block.text.lines().filter(|line| !line.trim().is_empty()) {
-        if let Some(command) = line.strip_prefix("$ ") {
-            printed = run(command);
+    let (mut command, mut printed) = ("", String::new());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        if let Some(next) = line.strip_prefix("$ ") {
+            (command, printed) = (next, run(next));
         } else {
-            assert!(printed.lines().any(|have| matches(line, have)), "expected {line:?}, printed:\n{printed}");
+            let found = printed.lines().any(|have| matches(line, have));
+            assert!(found, "expected {line:?} from {command:?}, which printed:\n{printed}");
         }
     }
 }
