@@ -4,8 +4,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use dns::{
+    bind::Bound as BoundUdp,
     forward::{Forwarder, Health, UpstreamState},
-    service::{Bound as BoundUdp, Follower, Identity, Service},
+    service::{Follower, Identity, Service},
     stream::{StreamLimits, Transport},
 };
 use inventory::{ChangeSet, State};

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+pub mod bind;
 pub mod compare;
 pub mod config;
 pub mod conflicts;
@@ -31,6 +32,8 @@ mod table;
 pub mod text;
 pub mod transfer;
 mod udp;
+pub mod verdict;
+mod walk;
 pub mod zone;
 pub mod zonefile;
 pub mod zones;

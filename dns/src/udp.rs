@@ -19,11 +19,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::{
-    answer::Verdict,
     engine::{Datagram, Engine},
     query::question_hash,
     stats::{Counters, Event},
     sys::{self, BATCH, Batch},
+    verdict::Verdict,
     zones::Zones,
 };
 
