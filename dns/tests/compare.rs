@@ -11,10 +11,11 @@ use std::{
 };
 
 use dns::{
+    bind::Bound,
     compare::{Comparison, Plan, Question, Side, compare, questions},
     config::Config,
     name::Name,
-    service::{Bound, Identity, Service},
+    service::{Identity, Service},
     stream::{self, StreamLimits, Transport},
     zonefile,
 };
