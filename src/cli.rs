@@ -12,10 +12,11 @@ use crate::{
 
 mod check;
 mod client;
+mod compare;
 mod hosts;
 mod live;
 mod records;
-mod table;
+pub(crate) mod table;
 mod upload;
 
 /// Runs a command to its end.

@@ -2,9 +2,11 @@
 
 use std::{fmt, process::ExitCode};
 
-/// Exit codes, as in sysexits(3).
+/// Exit codes, as in sysexits(3), and that of diff(1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
+    /// What was compared is not the same.
+    Differs = 1,
     /// The command line is wrong.
     Usage = 64,
     /// The data given is wrong.

@@ -4,8 +4,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use dns::{
+    bind::Bound as BoundUdp,
     forward::{Forwarder, Health, UpstreamState},
-    service::{Bound as BoundUdp, Follower, Identity, Service},
+    service::{Follower, Identity, Service},
     stream::{StreamLimits, Transport},
 };
 use inventory::{ChangeSet, State};
@@ -19,9 +20,14 @@ use crate::{
     node::task::{self, Ended},
 };
 
+mod compare;
+mod explain;
 mod metrics;
+mod show;
 mod zones;
 
+pub(crate) use compare::{compare, is_type};
+pub(crate) use show::explanation;
 pub(crate) use zones::{serve_zone, zone_records};
 
 /// Time for a client to take what is written to it.
@@ -213,14 +219,6 @@ impl Names {
         })
     }
 
-    /// Which host, rule and change made each record of a name.
-    ///
-    /// # Errors
-    /// A sentence when the text is no name.
-    pub(crate) fn explain(&self, _name: &str) -> Result<serde_json::Value, String> {
-        Err("not yet".into())
-    }
-
     /// Serial of the state that answers come from.
     pub(crate) fn serial(&self) -> u64 {
         self.0.service.snapshot().serial
@@ -254,17 +252,4 @@ fn show_upstream(state: &UpstreamState) -> String {
 /// What speaks against publishing a change, from the view of names; empty when nothing does.
 pub(crate) fn review(default_product: &str, after: &State, set: &ChangeSet) -> Vec<String> {
     dns::conflicts::conflicts(after, set, default_product)
-}
-
-/// What `gatehouse dns explain` prints for people.
-pub(crate) fn explanation(value: &serde_json::Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
-}
-
-/// `gatehouse dns compare`; `ours` is the first address of the running node.
-///
-/// # Errors
-/// Why the servers cannot be compared.
-pub(crate) async fn compare(_args: &crate::args::DnsCompare) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Unavailable, "not yet"))
 }

@@ -4,129 +4,15 @@
 //! zone) it names in its [`Verdict`]. The common case, a name that exists in a zone without
 //! delegations, costs one probe and one copy.
 
-use std::net::IpAddr;
-
 use crate::{
     cookie::{self, CookieState},
-    find::{Found, find},
-    name::{self, Name, is_within},
-    node::Node,
+    name::Name,
     query::{self, Edns, Fault, HEADER, Query, flag},
-    reply::{Place, Reply, Section},
+    reply::Reply,
     rr::{CLASS_ANY, CLASS_CH, CLASS_IN, rcode, rtype},
-    table::Hashed,
-    zones::{Zone, Zones},
+    verdict::{Asker, Facts, Reason, Verdict},
+    zones::Zones,
 };
-
-/// Names of a CNAME or DNAME chain that are followed at most.
-const CHAIN_MAX: usize = 12;
-
-/// What the server says about itself, and its limits.
-pub struct Facts {
-    /// Name of the node: NSID (RFC 5001) and `id.server` (RFC 4892).
-    pub id: String,
-    /// Answer to `version.bind`.
-    pub version: String,
-    /// Largest UDP answer in octets.
-    pub udp_payload_max: u16,
-    /// Whether names that are not ours are asked for elsewhere.
-    pub forwards: bool,
-    /// Secrets for DNS cookies, the one to make new ones first.
-    pub cookie_secrets: Vec<[u8; 16]>,
-    /// Idle time of stream connections in units of 100 ms (RFC 7828).
-    pub keepalive_ds: u16,
-}
-
-/// Who asks, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Asker {
-    /// Source address.
-    pub address: IpAddr,
-    /// Over TCP, TLS or HTTPS: no size limit but that of the message.
-    pub stream: bool,
-    /// In a network that may ask for names that are not ours.
-    pub trusted: bool,
-    /// Unix time in seconds, for cookies.
-    pub now_s: u32,
-    /// Octets that a signature will add to the reply: set when the query's TSIG has been verified.
-    pub signature: Option<usize>,
-    /// Changes from query to query; chooses which of several addresses comes first.
-    pub spin: u32,
-}
-
-/// Why an answer is what it is; counted together with its response code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Data at the name asked for.
-    Data,
-    /// The name exists, the type does not.
-    NoData,
-    /// The name does not exist.
-    NoName,
-    /// A server further down is responsible.
-    Referral,
-    /// About the server itself (class CH).
-    Server,
-    /// The message makes no sense.
-    Malformed,
-    /// An operation or question type that we do not do.
-    Unsupported,
-    /// EDNS version above 0.
-    EdnsVersion,
-    /// Neither ours nor to be forwarded for this asker.
-    NotOurs,
-    /// DNAME would make a name too long.
-    NameTooLong,
-    /// Only a cookie was asked for.
-    Cookie,
-}
-
-/// All reasons, in the order of their numbers.
-pub const REASONS: [Reason; 11] = [
-    Reason::Data,
-    Reason::NoData,
-    Reason::NoName,
-    Reason::Referral,
-    Reason::Server,
-    Reason::Malformed,
-    Reason::Unsupported,
-    Reason::EdnsVersion,
-    Reason::NotOurs,
-    Reason::NameTooLong,
-    Reason::Cookie,
-];
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Send what was written.
-    Reply {
-        /// Response code.
-        rcode: u16,
-        /// Why.
-        reason: Reason,
-        /// A valid cookie came with the query: the source address is not forged.
-        proven: bool,
-    },
-    /// Send nothing.
-    Silence,
-    /// A TSIG record closes the query: verify it, then ask again with [`Asker::signature`] set.
-    Signed,
-    /// Not our name: ask a resolver.
-    Forward,
-    /// What was written ends in a CNAME to a name that is not ours: ask a resolver for it and append its answer.
-    Chase {
-        /// The name to ask for.
-        target: Name,
-    },
-    /// A zone transfer (RFC 5936, RFC 1995).
-    Transfer {
-        /// Apex of the zone, which may or may not be ours.
-        apex: Name,
-        /// For IXFR, the serial that the client has.
-        ixfr_from: Option<u32>,
-    },
-}
 
 /// Answers one message. `out` is overwritten.
 pub fn answer(zones: &Zones, facts: &Facts, asker: &Asker, raw: &[u8], out: &mut Vec<u8>) -> Verdict {
@@ -159,26 +45,13 @@ fn bare_reply(raw: &[u8], code: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 8]);
 }
 
-struct Answering<'a> {
-    zones: &'a Zones,
-    facts: &'a Facts,
-    asker: &'a Asker,
-    query: &'a Query<'a>,
+/// One query on its way to an answer.
+pub(crate) struct Answering<'a> {
+    pub(crate) zones: &'a Zones,
+    pub(crate) facts: &'a Facts,
+    pub(crate) asker: &'a Asker,
+    pub(crate) query: &'a Query<'a>,
     proven: bool,
-}
-
-/// How a lookup ended, before it is written to the header.
-struct Ending {
-    flags: u16,
-    rcode: u16,
-    reason: Reason,
-    chase: Option<Name>,
-}
-
-impl Ending {
-    fn new(flags: u16, rcode: u16, reason: Reason) -> Self {
-        Self { flags, rcode, reason, chase: None }
-    }
 }
 
 impl<'a> Answering<'a> {
@@ -235,7 +108,8 @@ impl<'a> Answering<'a> {
         self.short(out, rcode::REFUSED, Reason::NotOurs, cookie)
     }
 
-    fn recurses(&self) -> bool {
+    /// Whether this asker's question may be asked elsewhere.
+    pub(crate) fn recurses(&self) -> bool {
         self.facts.forwards && self.asker.trusted && self.query.flags() & flag::RD != 0
     }
 
@@ -256,146 +130,6 @@ impl<'a> Answering<'a> {
         let opt = self.opt(code, cookie);
         Reply::new(out, self.query, self.limit()).finish(self.query, self.recursion_available(), code, opt.as_deref());
         Verdict::Reply { rcode: code, reason, proven: self.proven }
-    }
-
-    /// Walks from the name asked for along CNAMEs and DNAMEs to what decides; `None` if that is not ours at all.
-    fn look_up(&self, reply: &mut Reply<'_>) -> Option<Ending> {
-        let mut buffer: Name;
-        let mut here = Place { at: HEADER, name: self.query.name() };
-        for step in 0..CHAIN_MAX {
-            let hashed = Hashed::new(here.name);
-            let next = match find(self.zones, &hashed) {
-                Found::Outside if step == 0 => return None,
-                Found::Outside => return Some(self.leave(here)),
-                Found::Name(node) => match self.at_name(reply, here, node) {
-                    Ok(ending) => return Some(ending),
-                    Err(next) => next,
-                },
-                Found::NoName(zone) => return Some(negative(reply, here, zone, rcode::NXDOMAIN)),
-                Found::Cut { node, skip: 0 } if self.query.qtype == rtype::DS => {
-                    return Some(negative(reply, here, self.zones.zone_of(node), rcode::NOERROR));
-                }
-                Found::Cut { node, skip } => {
-                    let cut = here.suffix(&hashed, skip);
-                    return Some(self.referral(reply, cut, node, step));
-                }
-                Found::Dname { node, skip } => match self.dname(reply, here, here.suffix(&hashed, skip), node) {
-                    Ok(next) => next,
-                    Err(ending) => return Some(ending),
-                },
-            };
-            let Some((at, target)) = next else { return Some(truncated()) };
-            buffer = target;
-            here = Place { at, name: &buffer };
-        }
-        // A chain that long is a loop: what has been found is all there is.
-        Some(Ending::new(flag::AA, rcode::NOERROR, Reason::Data))
-    }
-
-    /// A chain left our zones.
-    fn leave(&self, here: Place<'_>) -> Ending {
-        let chase = self.recurses().then(|| Name::from_wire(here.name));
-        Ending { chase, ..Ending::new(flag::AA, rcode::NOERROR, Reason::Data) }
-    }
-
-    /// Answers from a node, or says which name to go on with (`None`: no room for the CNAME).
-    fn at_name(&self, reply: &mut Reply<'_>, here: Place<'_>, node: &Node) -> Result<Ending, Next> {
-        let qtype = self.query.qtype;
-        if qtype == rtype::ANY {
-            return Ok(self.any(reply, here, node));
-        }
-        if let Some(set) = node.set(qtype) {
-            if !reply.set(Section::Answer, here, set, self.asker.spin) && !self.asker.stream {
-                return Ok(truncated());
-            }
-            self.add_addresses(reply);
-            return Ok(Ending::new(flag::AA, rcode::NOERROR, Reason::Data));
-        }
-        let zone = self.zones.zone_of(node);
-        if qtype == rtype::SOA && here.name.len() == zone.apex.len() && node.name() == &*zone.apex {
-            let soa = zone.soa.rr(&zone.apex);
-            let fits = reply.record(Section::Answer, here, rtype::SOA, soa.ttl, &soa.rdata);
-            return Ok(if fits { Ending::new(flag::AA, rcode::NOERROR, Reason::Data) } else { truncated() });
-        }
-        let Some(cname) = node.set(rtype::CNAME) else {
-            return Ok(negative(reply, here, zone, rcode::NOERROR));
-        };
-        if !reply.set(Section::Answer, here, cname, 0) {
-            return Err(None);
-        }
-        let target = cname.data().next().map(Name::from_wire).unwrap_or_else(Name::root);
-        Err(Some((reply.len() - target.len(), target)))
-    }
-
-    /// ANY: one set over UDP, all over streams (RFC 8482 section 4.1).
-    fn any(&self, reply: &mut Reply<'_>, here: Place<'_>, node: &Node) -> Ending {
-        let zone = self.zones.zone_of(node);
-        let mut fits = true;
-        if node.name() == &*zone.apex {
-            let soa = zone.soa.rr(&zone.apex);
-            fits = reply.record(Section::Answer, here, rtype::SOA, soa.ttl, &soa.rdata);
-        } else if node.is_empty() {
-            return negative(reply, here, zone, rcode::NOERROR);
-        }
-        let sets = if self.asker.stream { usize::MAX } else { usize::from(node.name() != &*zone.apex) };
-        for set in node.sets().take(sets) {
-            fits &= reply.set(Section::Answer, here, set, self.asker.spin);
-        }
-        if fits || self.asker.stream { Ending::new(flag::AA, rcode::NOERROR, Reason::Data) } else { truncated() }
-    }
-
-    /// DNAME with the CNAME made from it (RFC 6672).
-    fn dname(&self, reply: &mut Reply<'_>, here: Place<'_>, owner: Place<'_>, node: &Node) -> Result<Next, Ending> {
-        let Some(set) = node.set(rtype::DNAME) else { return Ok(None) };
-        let Some(target) = set.data().next() else { return Ok(None) };
-        if !reply.set(Section::Answer, owner, set, 0) {
-            return Err(truncated());
-        }
-        let prefix = &here.name[..here.name.len() - owner.name.len()];
-        if prefix.len() + target.len() > name::NAME_MAX {
-            return Err(Ending::new(flag::AA, rcode::YXDOMAIN, Reason::NameTooLong));
-        }
-        let made = Name::from_wire(&[prefix, target].concat());
-        if !reply.record(Section::Answer, here, rtype::CNAME, set.ttl(), &made) {
-            return Err(truncated());
-        }
-        if self.query.qtype == rtype::CNAME {
-            return Err(Ending::new(flag::AA, rcode::NOERROR, Reason::Data));
-        }
-        Ok(Some((reply.len() - made.len(), made)))
-    }
-
-    /// Points to the servers of a delegated zone, with the addresses that we have of them.
-    fn referral(&self, reply: &mut Reply<'_>, cut: Place<'_>, node: &Node, step: usize) -> Ending {
-        let Some(servers) = node.set(rtype::NS) else { return truncated() };
-        let mut fits = reply.set(Section::Authority, cut, servers, 0);
-        for at in std::mem::take(&mut reply.targets) {
-            let target = reply.name_at(at);
-            // Without the addresses of servers inside the zone nobody can reach it (RFC 9471).
-            let needed = is_within(&target, cut.name);
-            let glue = self.zones.table.get(&Hashed::new(&target), 0);
-            for rtype in [rtype::A, rtype::AAAA] {
-                let Some(set) = glue.and_then(|node| node.set(rtype)) else { continue };
-                let place = Place { at: usize::from(at), name: &target };
-                fits &= reply.set(Section::Additional, place, set, 0) || !needed;
-            }
-        }
-        let flags = if step > 0 { flag::AA } else { 0 } | if fits { 0 } else { flag::TC };
-        Ending::new(flags, rcode::NOERROR, Reason::Referral)
-    }
-
-    /// Addresses of the hosts named in MX, NS and SRV answers, as far as they are ours and fit.
-    fn add_addresses(&self, reply: &mut Reply<'_>) {
-        for at in std::mem::take(&mut reply.targets) {
-            let target = reply.name_at(at);
-            if let Found::Name(node) = find(self.zones, &Hashed::new(&target)) {
-                for rtype in [rtype::A, rtype::AAAA] {
-                    let Some(set) = node.set(rtype) else { continue };
-                    let place = Place { at: usize::from(at), name: &target };
-                    reply.set(Section::Additional, place, set, self.asker.spin);
-                }
-            }
-        }
     }
 
     /// Class CH: `version.bind`, `version.server`, `id.server`, `hostname.bind` (RFC 4892).
@@ -454,31 +188,8 @@ impl<'a> Answering<'a> {
 
 /// OPT record of a reply.
 type Opt = smallvec::SmallVec<[u8; 64]>;
-/// Offset in the message and text of the name to go on with; `None`: no room to say so.
-type Next = Option<(usize, Name)>;
-
 fn push_option(opt: &mut Opt, code: u16, data: &[u8]) {
     opt.extend_from_slice(&code.to_be_bytes());
     opt.extend_from_slice(&(data.len() as u16).to_be_bytes());
     opt.extend_from_slice(data);
-}
-
-fn truncated() -> Ending {
-    Ending::new(flag::AA | flag::TC, rcode::NOERROR, Reason::Data)
-}
-
-/// NXDOMAIN or NODATA with the SOA of the zone (RFC 2308).
-fn negative(reply: &mut Reply<'_>, here: Place<'_>, zone: &Zone, code: u16) -> Ending {
-    let above = here.name.len() - zone.apex.len();
-    reply.soa(Place { at: here.at + above, name: &zone.apex }, &zone.negative);
-    let reason = if code == rcode::NXDOMAIN { Reason::NoName } else { Reason::NoData };
-    Ending::new(flag::AA, code, reason)
-}
-
-impl<'n> Place<'n> {
-    /// The ancestor without the first `skip` labels, which stands in the same place further on.
-    fn suffix(&self, hashed: &Hashed<'n>, skip: usize) -> Self {
-        let name = hashed.suffix(skip);
-        Place { at: self.at + self.name.len() - name.len(), name }
-    }
 }

@@ -12,10 +12,11 @@ use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
 use crate::{
-    answer::{Asker, Facts, Verdict, answer},
+    answer::answer,
     querylog::QueryLog,
     rate::{RateLimiter, Rated},
     stats::{Counters, Event},
+    verdict::{Asker, Facts, Verdict},
     zones::Zones,
 };
 

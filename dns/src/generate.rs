@@ -9,13 +9,15 @@
 //!
 //! The product-wide names of roles with scope "nearest" are not made here but in [`crate::make`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use inventory::{Host, Role, Scope, State};
 
 use crate::{
+    config::Config,
     name::Name,
     rr::{Rdata, Rr, rtype},
+    service::Identity,
 };
 
 /// Roles that are "nearest" without being defined so: what every instance asks of its own region's appliance.
@@ -34,6 +36,19 @@ pub struct Settings {
     pub negative_ttl: u32,
     /// Addresses under which this appliance answers, for `ns1`, `ldap` and `log` while no host has that role.
     pub own_addresses: Vec<IpAddr>,
+}
+
+impl Settings {
+    /// From the configuration and the addresses that were bound.
+    pub(crate) fn new(config: &Config, identity: &Identity, addresses: &[SocketAddr]) -> Self {
+        Self {
+            region: identity.region.clone(),
+            product: identity.product.clone(),
+            ttl: config.ttl,
+            negative_ttl: config.negative_ttl,
+            own_addresses: addresses.iter().map(SocketAddr::ip).filter(is_reachable).collect(),
+        }
+    }
 }
 
 /// Joins labels to a name. Inventory labels have at most 63 octets, and at most five stand together.
@@ -204,7 +219,7 @@ pub(crate) fn reverse_zones_of(host: &Host) -> impl Iterator<Item = Name> {
 }
 
 /// Whether an address is one that a client elsewhere could use to reach us.
-pub(crate) fn is_reachable(address: &IpAddr) -> bool {
+fn is_reachable(address: &IpAddr) -> bool {
     !(address.is_unspecified() || *address == IpAddr::V4(Ipv4Addr::BROADCAST))
 }
 

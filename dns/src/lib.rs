@@ -2,11 +2,14 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+pub mod bind;
+pub mod compare;
 pub mod config;
 pub mod conflicts;
 pub mod cookie;
 pub mod edit;
 pub mod engine;
+pub mod explain;
 mod find;
 pub mod forward;
 pub mod generate;
@@ -29,6 +32,8 @@ mod table;
 pub mod text;
 pub mod transfer;
 mod udp;
+pub mod verdict;
+mod walk;
 pub mod zone;
 pub mod zonefile;
 pub mod zones;

@@ -9,7 +9,10 @@
 use imbl::Vector;
 use triomphe::{Arc, ThinArc};
 
-use crate::rr::{CLASS_IN, Rdata, rtype};
+use crate::{
+    rr::{CLASS_IN, Rdata, rtype},
+    sys,
+};
 
 /// Records of a set that is kept packed; larger ones become vectors.
 pub(crate) const SMALL_SET_MAX: usize = 64;
@@ -75,6 +78,12 @@ impl Node {
     /// Owner name.
     pub(crate) fn name(&self) -> &[u8] {
         &self.0.slice[..usize::from(self.0.header.header.name_len)]
+    }
+
+    /// Has the processor fetch the node.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        sys::prefetch(&self.0.header.header);
     }
 
     /// Fixed part.

@@ -4,8 +4,9 @@
 //! ends as a [`Fault`] that says which answer, if any, the RFCs want.
 
 use crate::{
-    name::NAME_MAX,
+    name::{NAME_MAX, wire_len},
     rr::{rcode, rtype},
+    table::Hashed,
 };
 
 /// Octets of a DNS header.
@@ -151,6 +152,18 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Query<'_>, Fault> {
         return Err(FORMERR);
     }
     Ok(query)
+}
+
+/// The hash under which the name of a message's question would be found; none if there is no whole name.
+#[inline]
+pub(crate) fn question_hash(raw: &[u8]) -> Option<u64> {
+    let wire = raw.get(HEADER..)?;
+    let length = wire_len(wire)?;
+    let mut name = [0; NAME_MAX];
+    let name = &mut name[..length];
+    name.copy_from_slice(&wire[..length]);
+    name.make_ascii_lowercase();
+    Some(Hashed::new(name).hash(0))
 }
 
 /// Cuts a reply down to header and question with TC set: the client comes again over TCP.

@@ -14,7 +14,6 @@ use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    answer::Verdict,
     engine::Engine,
     forward::{Forwarder, message, special},
     name::Name,
@@ -29,6 +28,7 @@ use crate::{
         tsig::{Keys, Session, Verified},
     },
     udp::Pending,
+    verdict::Verdict,
 };
 
 /// Datagrams handed over by the UDP loop that are worked on at once.

@@ -1,13 +1,11 @@
 //! The DNS side of a node, put together: sockets first, then threads and tasks.
 //!
-//! [`Bound::bind`] needs no runtime and no state, so it can run before privileges are dropped.
+//! [`crate::bind::Bound::bind`] needs no runtime and no state, so it can run before privileges are dropped.
 //! [`Service::start`] builds the zones of the present state and begins to answer. From then on one
 //! thread follows the published states and swaps zones; the UDP workers never wait for it.
 
 use std::{
-    io,
-    net::{IpAddr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    net::{IpAddr, UdpSocket},
     pin::Pin,
     sync::{
         Arc,
@@ -21,13 +19,12 @@ use inventory::State;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    answer::Facts,
+    bind::{Bound, StartError},
     config::Config,
-    cookie,
     edit::Editor,
     engine::Engine,
-    forward::{BadForward, Forwarder},
-    generate::{Settings, is_reachable},
+    forward::Forwarder,
+    generate::Settings,
     make::Maker,
     name::Name,
     querylog::QueryLog,
@@ -35,11 +32,9 @@ use crate::{
     respond::Responder,
     stats::{Counters, Sums, sum},
     stream::{Question, Replies},
-    transfer::{
-        notify,
-        tsig::{KeyError, Keys},
-    },
-    udp::{self, Pending, Worker},
+    transfer::{notify, tsig::Keys},
+    udp::{Pending, Worker},
+    verdict::Facts,
     zone::Soa,
     zonefile::ZoneFile,
     zones::Zones,
@@ -47,86 +42,6 @@ use crate::{
 
 /// Datagrams that wait for the asynchronous side at most.
 const PENDING_MAX: usize = 4096;
-
-/// Why DNS cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A socket cannot be bound.
-    #[error("cannot listen on {address} over UDP: {reason}; is another server running there?")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the kernel says.
-        reason: io::Error,
-    },
-    /// The secret for cookies.
-    #[error(transparent)]
-    Secret(#[from] cookie::SecretError),
-    /// No random numbers.
-    #[error("the kernel gives no random numbers: {0}")]
-    Random(getrandom::Error),
-    /// The query log.
-    #[error("cannot open the query log {path}: {reason}; check the folder and its owner")]
-    QueryLog {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel says.
-        reason: io::Error,
-    },
-    /// The forwarder.
-    #[error(transparent)]
-    Forward(#[from] BadForward),
-    /// A TSIG key.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-}
-
-/// Sockets that are bound and not yet served.
-pub struct Bound {
-    sockets: Vec<Vec<Arc<UdpSocket>>>,
-    /// The addresses, with the ports that the kernel chose where 0 was asked for.
-    pub addresses: Vec<SocketAddr>,
-    cookie_secrets: Vec<cookie::Secret>,
-    query_log: Option<QueryLog>,
-    forwarder: Option<Forwarder>,
-    keys: Keys,
-}
-
-impl Bound {
-    /// Binds every UDP address once per worker, and opens the files that the service needs.
-    pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let mut sockets = Vec::new();
-        let mut addresses = Vec::new();
-        for &wanted in &config.listen {
-            let mut address = wanted;
-            let mut workers = Vec::new();
-            for _ in 0..config.udp_workers.max(1) {
-                let bound = udp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-                let (actual, socket) = bound.map_err(|reason| StartError::Listen { address, reason })?;
-                address = actual;
-                workers.push(Arc::new(socket));
-            }
-            addresses.push(address);
-            sockets.push(workers);
-        }
-        let cookie_secrets = match &config.cookie_secret_file {
-            Some(path) => cookie::load_secrets(path)?,
-            None => vec![cookie::random_secret().map_err(StartError::Random)?],
-        };
-        let query_log = match &config.query_log {
-            Some(path) => {
-                Some(QueryLog::open(path).map_err(|reason| StartError::QueryLog { path: path.clone(), reason })?)
-            }
-            None => None,
-        };
-        let forwarder = if config.forward.is_empty() { None } else { Some(Forwarder::new(config)?) };
-        let keys = Keys::load(&config.key)?;
-        Ok(Self { sockets, addresses, cookie_secrets, query_log, forwarder, keys })
-    }
-}
 
 /// Who this node is.
 #[derive(Debug, Clone)]
@@ -151,6 +66,7 @@ pub(crate) struct Progress {
 
 /// A running DNS side.
 pub struct Service {
+    pub(crate) settings: Settings,
     pub(crate) engine: Arc<Engine>,
     counters: Vec<Arc<Counters>>,
     responder: Arc<Responder>,
@@ -192,13 +108,7 @@ impl Service {
         identity: &Identity,
         mut states: watch::Receiver<Arc<State>>,
     ) -> Result<(Self, Follower), StartError> {
-        let maker = Maker::new(Settings {
-            region: identity.region.clone(),
-            product: identity.product.clone(),
-            ttl: config.ttl,
-            negative_ttl: config.negative_ttl,
-            own_addresses: bound.addresses.iter().map(SocketAddr::ip).filter(is_reachable).collect(),
-        });
+        let maker = Maker::new(Settings::new(config, identity, &bound.addresses));
         let state = states.borrow_and_update().clone();
         let keys = bound.keys.clone();
         let service = Self::launch(bound, config, identity, |engine, progress| {
@@ -228,6 +138,7 @@ impl Service {
         identity: &Identity,
         first: impl FnOnce(&Engine, &Progress),
     ) -> Result<Self, StartError> {
+        let settings = Settings::new(config, identity, &bound.addresses);
         let facts = Facts {
             id: identity.node.clone(),
             version: identity.version.clone(),
@@ -244,6 +155,7 @@ impl Service {
         let networks = config.transfer.clone();
         let responder = Responder::new(engine.clone(), bound.forwarder, bound.keys, networks, Arc::default());
         let mut service = Self {
+            settings,
             engine,
             counters: Vec::new(),
             responder: Arc::new(responder),

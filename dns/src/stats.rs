@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::answer::{REASONS, Reason};
+use crate::verdict::{REASONS, Reason};
 
 /// Response codes that are counted by themselves; higher ones share the last place.
 pub const RCODES: usize = 24;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::node::Node;
+use crate::{node::Node, sys};
 
 const FAN_OUT: usize = 128;
 /// Slots of the smallest chunk.
@@ -63,7 +63,8 @@ impl<'a> Hashed<'a> {
         (0..=self.labels).find(|&skip| self.suffix(skip).len() <= length).unwrap_or(self.labels)
     }
 
-    fn hash(&self, skip: usize) -> u64 {
+    /// Hash of the name without its first `skip` labels.
+    pub(crate) fn hash(&self, skip: usize) -> u64 {
         self.hashes[self.labels - skip]
     }
 }
@@ -197,6 +198,27 @@ impl Table {
         let (high, low, tag) = path(name.hash(skip));
         let wanted = name.suffix(skip);
         self.branches[high].as_ref()?[low].as_ref()?.find(tag, |node| node.name() == wanted).1
+    }
+
+    /// Has the processor fetch the slot where a name would be found, while other work goes on.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let (high, low, tag) = path(hash);
+        if let Some(chunk) = self.branches[high].as_ref().and_then(|branch| branch[low].as_ref()) {
+            sys::prefetch(&chunk.slots[tag as usize & (chunk.slots.len() - 1)]);
+        }
+    }
+
+    /// Has the processor fetch the node that the slot of a name points to, once the slot is there.
+    #[inline]
+    pub(crate) fn prefetch_node(&self, hash: u64) {
+        let (high, low, tag) = path(hash);
+        if let Some(chunk) = self.branches[high].as_ref().and_then(|branch| branch[low].as_ref())
+            && let Slot { tag: other, node: Some(node) } = &chunk.slots[tag as usize & (chunk.slots.len() - 1)]
+            && *other == tag
+        {
+            node.prefetch();
+        }
     }
 
     /// The node at `*` below the name without its first `skip` labels.

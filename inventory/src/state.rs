@@ -6,10 +6,10 @@
 
 mod tally;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Borrow, cmp::Ordering, net::IpAddr, sync::Arc};
 
 use compact_str::CompactString;
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
     change::{ChangeSet, Row, RowKey},
@@ -56,11 +56,41 @@ pub enum Conflict {
     },
 }
 
+/// A host in the order of its key; the key is not kept a second time.
+#[derive(Debug, Clone)]
+struct ByName(Arc<Host>);
+
+impl Borrow<HostKey> for ByName {
+    fn borrow(&self) -> &HostKey {
+        &self.0.key
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
+}
+
 /// Everything that is known, at one position.
 #[derive(Debug, Clone)]
 pub struct State {
     position: Position,
-    hosts: OrdMap<HostKey, Arc<Host>>,
+    hosts: OrdSet<ByName>,
     addresses: OrdMap<IpAddr, Arc<Host>>,
     roles: OrdMap<CompactString, Arc<Role>>,
     records: OrdMap<RecordKey, Arc<Record>>,
@@ -77,7 +107,7 @@ impl State {
         let buckets = Buckets::default();
         Self {
             position: Position { cluster_id, epoch: 1, serial: 0, state_hash: buckets.root() },
-            hosts: OrdMap::new(),
+            hosts: OrdSet::new(),
             addresses: OrdMap::new(),
             roles: OrdMap::new(),
             records: OrdMap::new(),
@@ -182,7 +212,7 @@ impl State {
         };
         match row {
             Row::Host(host) => {
-                if let Some(other) = self.hosts.get(&host.key) {
+                if let Some(other) = self.host(&host.key) {
                     return Err(twice(&other.source));
                 }
                 for address in host.addresses() {
@@ -193,7 +223,7 @@ impl State {
                 for address in host.addresses() {
                     self.addresses.insert(address, host.clone());
                 }
-                self.hosts.insert(host.key.clone(), host.clone());
+                self.hosts.insert(ByName(host.clone()));
             }
             Row::Role(role) => {
                 if let Some(other) = self.roles.insert(role.name.clone(), role.clone()) {
@@ -234,7 +264,7 @@ impl State {
     /// The row under a key.
     pub fn get(&self, key: &RowKey) -> Option<Row> {
         match key {
-            RowKey::Host(k) => self.hosts.get(k).cloned().map(Row::Host),
+            RowKey::Host(k) => self.host(k).cloned().map(Row::Host),
             RowKey::Role(k) => self.roles.get(k).cloned().map(Row::Role),
             RowKey::Record(k) => self.records.get(k).cloned().map(Row::Record),
         }
@@ -242,7 +272,7 @@ impl State {
 
     /// All hosts, ordered by product, name and zone.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
-        self.hosts.values()
+        self.hosts.iter().map(|ByName(host)| host)
     }
 
     /// How many hosts there are, terminated ones included.
@@ -252,14 +282,14 @@ impl State {
 
     /// One host.
     pub fn host(&self, key: &HostKey) -> Option<&Arc<Host>> {
-        self.hosts.get(key)
+        self.hosts.get(key).map(|ByName(host)| host)
     }
 
     /// The hosts of a product that share a short name, ordered by zone.
     pub fn hosts_named<'a>(&'a self, product: &str, name: &str) -> impl Iterator<Item = &'a Arc<Host>> {
         let key = |zone: &str| HostKey { product: product.into(), name: name.into(), zone: zone.into() };
         // Zones are labels, so every one sorts before the tilde.
-        self.hosts.range(key("")..key("~")).map(|(_, host)| host)
+        self.hosts.range(key("")..key("~")).map(|ByName(host)| host)
     }
 
     /// The host that has an address.
@@ -321,7 +351,7 @@ impl State {
 
     /// All rows: hosts, roles, records.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
-        let hosts = self.hosts.values().cloned().map(Row::Host);
+        let hosts = self.hosts().cloned().map(Row::Host);
         let roles = self.roles.values().cloned().map(Row::Role);
         hosts.chain(roles).chain(self.records.values().cloned().map(Row::Record))
     }

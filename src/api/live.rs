@@ -111,5 +111,5 @@ pub(crate) async fn explain(
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let Query(question) = question?;
     let names = app.names.as_ref().ok_or_else(|| ApiError::not_found("this node has no [dns] part"))?;
-    names.explain(&question.name).map(Json).map_err(ApiError::bad)
+    names.explain(&app.keeper, &question.name).await.map(Json).map_err(ApiError::bad)
 }

@@ -117,11 +117,13 @@ pub(crate) struct DnsExplain {
 /// `gatehouse dns compare`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without names, every name that the node generates is asked.
+Without names, the names of up to 20,000 hosts, of their roles and of the static records are asked for.
+Exit code: 0 when all answers are the same, 1 when some differ, 69 when a server does not answer.
 
 Examples:
   gatehouse dns compare --against 10.0.0.53
-  gatehouse dns compare --against 10.0.0.53:5353 mysql.acme.private www.acme.private --json")]
+  gatehouse dns compare --against 10.0.0.53:5353 mysql.acme.private acme.private MX --json
+  gatehouse dns compare --against 10.0.0.53 @names.txt      # lines of NAME TYPE; - is standard input")]
 pub(crate) struct DnsCompare {
     /// The server that is to be replaced
     #[arg(long, value_name = "ADDR", value_parser = server)]
@@ -129,7 +131,8 @@ pub(crate) struct DnsCompare {
     /// Our server [default: the first address of the running node]
     #[arg(long, value_name = "ADDR", value_parser = server)]
     pub ours: Option<SocketAddr>,
-    /// Names to ask for
+    /// Names to ask for, each with a type or not; @FILE and - are lists with one on each line
+    #[arg(value_name = "NAME [TYPE]")]
     pub names: Vec<String>,
     /// Print JSON
     #[arg(long)]

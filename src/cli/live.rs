@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Client, Target, conclude, parse},
-    print, print_json,
+    compare, print, print_json,
 };
 use crate::{
     api::{Page, forms::Written, held::HeldView},
@@ -84,9 +84,9 @@ pub(super) async fn dns(command: DnsCommand) -> Result<(), Failure> {
         DnsCommand::Explain(args) => {
             let target = Target::new(&["v1", "dns", "explain"]).with("name", Some(&args.name));
             let value: Value = Client::new(&args.reach)?.get(target).await?;
-            if args.json { print_json(&value) } else { print(&names::explanation(&value)) }
+            if args.json { print_json(&value) } else { print(&names::explanation(&value)?) }
         }
-        DnsCommand::Compare(args) => names::compare(&args).await,
+        DnsCommand::Compare(args) => compare::run(&args).await,
         DnsCommand::ImportZone(args) => import_zone(&args).await,
         DnsCommand::ServeZone(args) => names::serve_zone(&args),
     }

@@ -1,7 +1,7 @@
 //! Tables for people: columns as wide as their widest cell.
 
 /// Rows under a header. Nothing is cut; the last column is not padded.
-pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(|h| h.to_ascii_uppercase()).collect();
     let all = || std::iter::once(&header).chain(rows);
     let width = |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

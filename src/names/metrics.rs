@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dns::{
-    answer::REASONS,
     rr::rcode_name,
     service::Snapshot,
     stats::{EVENTS, LATENCY_BOUNDS_NS, Sums},
+    verdict::REASONS,
 };
 use prometheus_client::{
     collector::Collector,

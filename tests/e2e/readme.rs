@@ -12,6 +12,9 @@ use crate::{
     quickstart::shell,
 };
 
+/// The folder that the tour names.
+const TOUR: &str = "/tmp/gatehouse-tour";
+
 #[derive(Debug)]
 struct Block {
     console: bool,
@@ -58,6 +61,7 @@ fn the_tour_works_as_printed() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("README.md");
     let blocks = blocks(&readme);
     assert!(blocks.len() >= 3, "the tour in README.md has at least three blocks marked <!-- tour -->");
+    let _ = fs::remove_dir_all(TOUR);
     let netns = Netns::new("tour");
     let dir = tempfile::tempdir().unwrap();
     // `target/release/gatehouse`, as the README calls it from a checkout.
