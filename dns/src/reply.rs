@@ -81,9 +81,7 @@ impl<'o> Reply<'o> {
             }
             SetRef::Packed { rtype, body, .. } => self.each(section, owner, rtype, set.ttl(), Packed::new(body)),
             SetRef::Big { rtype, ttl, data } => {
-                let first = spin as usize % data.len();
-                let rotated = (first..data.len()).chain(0..first).filter_map(|i| data.get(i));
-                self.each(section, owner, rtype, ttl, rotated.map(|rdata| &**rdata))
+                self.each(section, owner, rtype, ttl, data.iter_from(spin).map(|rdata| &**rdata))
             }
         }
     }
