@@ -32,6 +32,8 @@ pub(crate) struct Batch {
     peers: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     control_lengths: [usize; BATCH],
+    /// Messages that the last exchange has used, and that must be set up again.
+    used: usize,
     received: [usize; BATCH],
     vectors: Box<[libc::iovec]>,
     messages: Box<[libc::mmsghdr]>,
@@ -49,6 +51,7 @@ impl Batch {
             peers: vec![peer; BATCH].into(),
             controls: vec![Control([0; CONTROL_MAX]); BATCH].into(),
             control_lengths: [0; BATCH],
+            used: BATCH,
             received: [0; BATCH],
             vectors: vec![vector; BATCH].into(),
             messages: vec![message; BATCH].into(),
@@ -59,7 +62,7 @@ impl Batch {
     /// Waits for at least one datagram and takes what is there. The number of datagrams; 0 when the
     /// socket's receive timeout passed.
     pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        for i in 0..BATCH {
+        for i in 0..self.used {
             self.vectors[i] = libc::iovec { iov_base: self.queries[i].as_mut_ptr().cast(), iov_len: QUERY_MAX };
             let header = &mut self.messages[i].msg_hdr;
             header.msg_name = (&raw mut self.peers[i]).cast();
@@ -82,6 +85,7 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
+        self.used = usize::try_from(count).unwrap_or(BATCH);
         if count < 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {

@@ -200,25 +200,39 @@ impl Table {
         self.branches[high].as_ref()?[low].as_ref()?.find(tag, |node| node.name() == wanted).1
     }
 
-    /// Has the processor fetch the slot where a name would be found, while other work goes on.
+    /// First of three steps that have the processor fetch what a probe will read, while other work
+    /// goes on: the place of the chunk. The next step is for when this one has come.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        let (high, low, tag) = path(hash);
-        if let Some(chunk) = self.branches[high].as_ref().and_then(|branch| branch[low].as_ref()) {
-            sys::prefetch(&chunk.slots[tag as usize & (chunk.slots.len() - 1)]);
+    pub(crate) fn prefetch_chunk(&self, hash: u64) {
+        let (high, low, _) = path(hash);
+        if let Some(branch) = &self.branches[high] {
+            sys::prefetch(&branch[low]);
         }
     }
 
-    /// Has the processor fetch the node that the slot of a name points to, once the slot is there.
+    /// Second step: the slot.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, hash: u64) {
+        if let Some(slot) = self.first_slot(hash) {
+            sys::prefetch(slot);
+        }
+    }
+
+    /// Third step: the node, if the slot has one of this hash.
     #[inline]
     pub(crate) fn prefetch_node(&self, hash: u64) {
-        let (high, low, tag) = path(hash);
-        if let Some(chunk) = self.branches[high].as_ref().and_then(|branch| branch[low].as_ref())
-            && let Slot { tag: other, node: Some(node) } = &chunk.slots[tag as usize & (chunk.slots.len() - 1)]
-            && *other == tag
+        if let Some(Slot { tag, node: Some(node) }) = self.first_slot(hash)
+            && *tag == hash as u32
         {
             node.prefetch();
         }
+    }
+
+    #[inline]
+    fn first_slot(&self, hash: u64) -> Option<&Slot> {
+        let (high, low, tag) = path(hash);
+        let chunk = self.branches[high].as_ref()?[low].as_ref()?;
+        Some(&chunk.slots[tag as usize & (chunk.slots.len() - 1)])
     }
 
     /// The node at `*` below the name without its first `skip` labels.

@@ -77,16 +77,15 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// Brings near what the answers to a batch will read: the waits for memory overlap, where one
 /// query after the other would wait for each.
 fn prefetch(batch: &mut Batch, count: usize, zones: &Zones) {
-    let mut hashes = [None; BATCH];
-    for (i, hash) in hashes.iter_mut().enumerate().take(count) {
-        *hash = question_hash(batch.exchange(i).0);
-        if let Some(hash) = *hash {
-            zones.table.prefetch(hash);
-        }
+    let mut hashes = [0; BATCH];
+    let hashes = &mut hashes[..count];
+    for (i, hash) in hashes.iter_mut().enumerate() {
+        // What is no query has the hash of nothing, which does no harm.
+        *hash = question_hash(batch.exchange(i).0).unwrap_or(0);
+        zones.table.prefetch_chunk(*hash);
     }
-    for hash in hashes.iter().take(count).flatten() {
-        zones.table.prefetch_node(*hash);
-    }
+    hashes.iter().for_each(|hash| zones.table.prefetch_slot(*hash));
+    hashes.iter().for_each(|hash| zones.table.prefetch_node(*hash));
 }
 
 /// One answering thread.
