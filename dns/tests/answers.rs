@@ -1,4 +1,5 @@
 //! Answers from a zone file, byte for byte as a client gets them.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use dns::{
     answer::answer,
