@@ -13,6 +13,8 @@ use ipnet::IpNet;
 
 use crate::{
     answer::answer,
+    cookie::{self, CookieState},
+    query,
     querylog::QueryLog,
     rate::{RateLimiter, Rated},
     stats::{Counters, Event},
@@ -121,6 +123,22 @@ impl Engine {
         }
     }
 
+    /// Rate limiting of what was finished off the fast path; as there, trusted networks and holders
+    /// of a cookie are spared.
+    pub(crate) fn limit_slowly(&self, datagram: &Datagram<'_>, counters: &Counters, out: &mut Vec<u8>) {
+        if !self.is_trusted(datagram.peer.ip()) && !self.is_proven(datagram) {
+            self.limit(datagram, counters, out);
+        }
+    }
+
+    fn is_proven(&self, datagram: &Datagram<'_>) -> bool {
+        let (address, now_s) = (datagram.peer.ip(), (datagram.now_ms / 1000) as u32); // as in `answer_datagram`
+        let option = query::parse(datagram.query).ok().and_then(|query| query.edns?.cookie);
+        option.is_some_and(|option| {
+            cookie::check(&self.facts.cookie_secrets, option, now_s, address) == CookieState::Good
+        })
+    }
+
     /// Response rate limiting: the answer stays, is cut to a truncated header and question, or is dropped.
     fn limit(&self, datagram: &Datagram<'_>, counters: &Counters, out: &mut Vec<u8>) {
         let Some(rate) = &self.rate else { return };
@@ -128,7 +146,7 @@ impl Engine {
             Rated::Pass => {}
             Rated::Slip => {
                 counters.event(Event::RateSlipped);
-                crate::query::cut_to_question(datagram.query, out);
+                query::cut_to_question(datagram.query, out);
             }
             Rated::Drop => {
                 counters.event(Event::RateDropped);

@@ -162,8 +162,11 @@ impl Batch {
                 // The control message that came with the query names the address to reply from. The
                 // interface is left to the routing table, except where only it gives a link-local
                 // address a meaning (IPv6).
-                if self.controls[i].0[8..12] == libc::IPPROTO_IP.to_ne_bytes() {
-                    self.controls[i].0[16..20].fill(0);
+                let control = &mut self.controls[i].0;
+                if control[8..12] == libc::IPPROTO_IP.to_ne_bytes() {
+                    control[16..20].fill(0);
+                } else if control[16] != 0xfe || control[17] & 0xc0 != 0x80 {
+                    control[32..36].fill(0);
                 }
                 header.msg_control = self.controls[i].0.as_mut_ptr().cast();
                 header.msg_controllen = self.control_lengths[i];

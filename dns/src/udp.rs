@@ -22,6 +22,7 @@ use crate::{
     engine::{Datagram, Engine},
     query::question_hash,
     stats::{Counters, Event},
+    stream::Transport,
     sys::{self, BATCH, Batch},
     verdict::Verdict,
     zones::Zones,
@@ -37,7 +38,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// A query that the UDP loop cannot answer alone.
 pub(crate) struct Pending {
     pub(crate) query: Vec<u8>,
-    /// What was written so far; meaningful for [`Verdict::Chase`].
+    /// What was written so far; meaningful for [`Verdict::Chase`] and [`Verdict::Forward`].
     pub(crate) partial: Vec<u8>,
     pub(crate) verdict: Verdict,
     pub(crate) peer: SocketAddr,
@@ -144,7 +145,7 @@ impl Worker {
         match answered {
             Ok(None) => {
                 if let Some(log) = &self.engine.query_log {
-                    log.record(peer, query, out);
+                    log.record(peer, Transport::Udp, query, out);
                 }
             }
             Ok(Some(verdict)) => self.hand_over(batch, i, peer, verdict),

@@ -236,6 +236,16 @@ impl Query {
     }
 }
 
+/// Adds options in wire form to the OPT, which is the last record of a reply that
+/// [`Query::append_opt`] has closed. A reply without one stays as it is.
+pub fn append_options(reply: &mut Vec<u8>, options: &[u8]) {
+    let last = places(reply).and_then(|places| places.last().copied());
+    let Some(opt) = last.filter(|last| last.rtype == rtype::OPT && last.end == reply.len()) else { return };
+    let Ok(length) = u16::try_from(opt.end - opt.rdata + options.len()) else { return };
+    put_u16(reply, opt.fixed + 8, length);
+    reply.extend_from_slice(options);
+}
+
 /// A reply as it is remembered: without OPT, with the places of its TTLs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -333,7 +343,14 @@ pub fn truncate(reply: &mut Vec<u8>, size: usize) {
     let opt = places.iter().rfind(|place| place.rtype == rtype::OPT);
     let opt_bytes = opt.and_then(|opt| reply.get(opt.start..opt.end)).unwrap_or_default().to_vec();
     let room = size.saturating_sub(opt_bytes.len());
-    let whole: Vec<&Place> = places.iter().take_while(|place| place.rtype != rtype::OPT && place.end <= room).collect();
+    let mut whole: Vec<&Place> =
+        places.iter().take_while(|place| place.rtype != rtype::OPT && place.end <= room).collect();
+    // Of an additional set all or nothing stays (RFC 2181 section 9).
+    if let Some(first_lost) = places.get(whole.len()).filter(|place| place.section == 2) {
+        while whole.last().is_some_and(|last| same_set(reply, last, first_lost)) {
+            whole.pop();
+        }
+    }
     let end = whole.last().map_or(start, |place| place.end);
     let mut lost = false;
     for section in 0..3u8 {
@@ -348,6 +365,12 @@ pub fn truncate(reply: &mut Vec<u8>, size: usize) {
     if lost && let Some(flags) = reply.get_mut(2) {
         *flags |= FLAG_TC;
     }
+}
+
+/// Whether two records of a message are of one set, as far as their owners are written alike.
+fn same_set(message: &[u8], a: &Place, b: &Place) -> bool {
+    (a.section, a.rtype, a.class) == (b.section, b.rtype, b.class)
+        && message.get(a.start..a.fixed) == message.get(b.start..b.fixed)
 }
 
 /// Appends one record of class IN to section 0, 1 or 2; sections must be filled in order.
@@ -500,6 +523,33 @@ mod tests {
         append_record(&mut reply, 2, &[0xc0, 12], rtype::A, 5, &[192, 0, 2, 2]);
         truncate(&mut reply, enough);
         assert_eq!((reply.len(), reply[2] & FLAG_TC, places(&reply).unwrap().len()), (enough, 0, 1));
+    }
+
+    #[test]
+    fn additional_sets_are_kept_whole() {
+        let mut reply = query("www.example", true).reply(rcode::NOERROR, false);
+        append_record(&mut reply, 2, &[0xc0, 12], rtype::AAAA, 5, &[0; 16]);
+        let first_set = reply.len();
+        for last in 1..4 {
+            append_record(&mut reply, 2, &[0xc0, 12], rtype::A, 5, &[192, 0, 2, last]);
+        }
+        query("www.example", true).append_opt(&mut reply, 1232, None);
+        let almost = reply.len() - 1;
+        truncate(&mut reply, almost);
+        assert_eq!((reply.len(), reply[2] & FLAG_TC), (first_set + 11, 0));
+        assert_eq!(places(&reply).unwrap().last().unwrap().rtype, rtype::OPT);
+    }
+
+    #[test]
+    fn options_are_added_to_the_opt() {
+        let (asked, mut reply) = (query("www.example", true), upstream("www.example", 1));
+        append_options(&mut reply, b"\0\x03\0\x01x");
+        let opt = *places(&reply).unwrap().last().unwrap();
+        assert_eq!((opt.rtype, opt.end, &reply[opt.end - 5..]), (rtype::OPT, reply.len(), &b"\0\x03\0\x01x"[..]));
+        let mut plain = asked.reply(rcode::NOERROR, false);
+        let before = plain.clone();
+        append_options(&mut plain, b"\0\x03\0\x01x");
+        assert_eq!(plain, before);
     }
 
     proptest! {
