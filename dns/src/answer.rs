@@ -16,13 +16,26 @@ use crate::{
 
 /// Answers one message. `out` is overwritten.
 pub fn answer(zones: &Zones, facts: &Facts, asker: &Asker, raw: &[u8], out: &mut Vec<u8>) -> Verdict {
-    match query::parse(raw) {
-        Ok(query) => Answering { zones, facts, asker, query: &query, proven: false }.run(out),
+    answer_parsed(zones, facts, asker, raw, &query::parse(raw), out)
+}
+
+/// [`answer`] for a message that has been read already.
+#[inline]
+pub(crate) fn answer_parsed(
+    zones: &Zones,
+    facts: &Facts,
+    asker: &Asker,
+    raw: &[u8],
+    parsed: &Result<Query<'_>, Fault>,
+    out: &mut Vec<u8>,
+) -> Verdict {
+    match parsed {
+        Ok(query) => Answering { zones, facts, asker, query, proven: false }.run(out),
         Err(Fault::Silence) => Verdict::Silence,
         Err(Fault::Code(code)) => {
-            bare_reply(raw, code, out);
-            let reason = if code == rcode::NOTIMP { Reason::Unsupported } else { Reason::Malformed };
-            Verdict::Reply { rcode: code, reason, proven: false }
+            bare_reply(raw, *code, out);
+            let reason = if *code == rcode::NOTIMP { Reason::Unsupported } else { Reason::Malformed };
+            Verdict::Reply { rcode: *code, reason, proven: false }
         }
     }
 }

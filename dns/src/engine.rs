@@ -12,9 +12,9 @@ use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
 use crate::{
-    answer::answer,
+    answer::{answer, answer_parsed},
     cookie::{self, CookieState},
-    query,
+    query::{self, Fault, Query},
     querylog::QueryLog,
     rate::{RateLimiter, Rated},
     stats::{Counters, Event},
@@ -98,6 +98,7 @@ impl Engine {
         &self,
         zones: &Zones,
         datagram: &Datagram<'_>,
+        parsed: &Result<Query<'_>, Fault>,
         counters: &Counters,
         out: &mut Vec<u8>,
     ) -> Option<Verdict> {
@@ -105,7 +106,7 @@ impl Engine {
         let trusted = self.is_trusted(address);
         let now_s = (datagram.now_ms / 1000) as u32; // RFC 9018 wants 32 bits, modulo
         let asker = Asker { address, stream: false, trusted, now_s, signature: None, spin: datagram.spin };
-        let verdict = answer(zones, &self.facts, &asker, datagram.query, out);
+        let verdict = answer_parsed(zones, &self.facts, &asker, datagram.query, parsed, out);
         match verdict {
             Verdict::Reply { rcode, reason, proven } => {
                 counters.answered(rcode, reason);

@@ -27,8 +27,8 @@ struct Control([u8; CONTROL_MAX]);
 /// Buffers for one batch in and one batch out.
 pub(crate) struct Batch {
     queries: Box<[[u8; QUERY_MAX]]>,
-    /// The replies; empty ones are not sent.
-    pub(crate) replies: Box<[Vec<u8>]>,
+    /// Empty ones are not sent.
+    replies: Box<[Vec<u8>]>,
     peers: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     control_lengths: [usize; BATCH],
@@ -101,49 +101,17 @@ impl Batch {
         Ok(count)
     }
 
-    /// Query `i` and the buffer for its reply.
-    pub(crate) fn exchange(&mut self, i: usize) -> (&[u8], &mut Vec<u8>) {
-        (&self.queries[i][..self.received[i]], &mut self.replies[i])
+    /// The queries of the batch and the buffers for their replies, apart from each other.
+    pub(crate) fn exchange(&mut self, count: usize) -> (Queries<'_>, &mut [Vec<u8>]) {
+        let queries = Queries {
+            bytes: &self.queries[..count],
+            received: &self.received[..count],
+            peers: &self.peers[..count],
+            controls: &self.controls[..count],
+            control_lengths: &self.control_lengths[..count],
+        };
+        (queries, &mut self.replies[..count])
     }
-
-    /// Who sent query `i`; `None` for an address family that the kernel should not have given.
-    #[inline]
-    pub(crate) fn peer(&self, i: usize) -> Option<SocketAddr> {
-        let storage = &self.peers[i];
-        match i32::from(storage.ss_family) {
-            libc::AF_INET => {
-                // SAFETY: the family says that the kernel wrote a sockaddr_in, which is smaller than
-                // the storage and no stricter aligned.
-                let v4 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
-                let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-                Some(SocketAddr::V4(SocketAddrV4::new(address, u16::from_be(v4.sin_port))))
-            }
-            libc::AF_INET6 => {
-                // SAFETY: as above, for sockaddr_in6.
-                let v6 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in6>() };
-                let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                let port = u16::from_be(v6.sin6_port);
-                Some(SocketAddr::V6(SocketAddrV6::new(address, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
-            }
-            _ => None,
-        }
-    }
-
-    /// The address that query `i` was sent to, on sockets that report it.
-    pub(crate) fn local(&self, i: usize) -> Option<IpAddr> {
-        let bytes = self.controls[i].0.get(..self.control_lengths[i].min(CONTROL_MAX))?;
-        let header = mem::size_of::<libc::cmsghdr>();
-        let data = bytes.get(header..)?;
-        let level = i32::from_ne_bytes(bytes.get(8..12)?.try_into().ok()?);
-        let kind = i32::from_ne_bytes(bytes.get(12..16)?.try_into().ok()?);
-        match (level, kind) {
-            // struct in_pktinfo: interface index, address for the reply, destination of the datagram.
-            (libc::IPPROTO_IP, libc::IP_PKTINFO) => Some(IpAddr::from(<[u8; 4]>::try_from(data.get(4..8)?).ok()?)),
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => Some(IpAddr::from(<[u8; 16]>::try_from(data.get(..16)?).ok()?)),
-            _ => None,
-        }
-    }
-
     /// Sends the replies to the first `count` queries. The number of replies that the kernel refused.
     pub(crate) fn send(&mut self, socket: &UdpSocket, count: usize) -> usize {
         let mut ready = 0;
@@ -188,6 +156,62 @@ impl Batch {
             }
         }
         refused
+    }
+}
+
+/// What a batch has received.
+#[derive(Clone, Copy)]
+pub(crate) struct Queries<'b> {
+    bytes: &'b [[u8; QUERY_MAX]],
+    received: &'b [usize],
+    peers: &'b [libc::sockaddr_storage],
+    controls: &'b [Control],
+    control_lengths: &'b [usize],
+}
+
+impl<'b> Queries<'b> {
+    /// Query `i`.
+    #[inline]
+    pub(crate) fn get(&self, i: usize) -> &'b [u8] {
+        &self.bytes[i][..self.received[i].min(QUERY_MAX)]
+    }
+
+    /// Who sent query `i`; `None` for an address family that the kernel should not have given.
+    #[inline]
+    pub(crate) fn peer(&self, i: usize) -> Option<SocketAddr> {
+        let storage = &self.peers[i];
+        match i32::from(storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says that the kernel wrote a sockaddr_in, which is smaller than
+                // the storage and no stricter aligned.
+                let v4 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in>() };
+                let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddr::V4(SocketAddrV4::new(address, u16::from_be(v4.sin_port))))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above, for sockaddr_in6.
+                let v6 = unsafe { *(&raw const *storage).cast::<libc::sockaddr_in6>() };
+                let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                let port = u16::from_be(v6.sin6_port);
+                Some(SocketAddr::V6(SocketAddrV6::new(address, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The address that query `i` was sent to, on sockets that report it.
+    pub(crate) fn local(&self, i: usize) -> Option<IpAddr> {
+        let bytes = self.controls[i].0.get(..self.control_lengths[i].min(CONTROL_MAX))?;
+        let header = mem::size_of::<libc::cmsghdr>();
+        let data = bytes.get(header..)?;
+        let level = i32::from_ne_bytes(bytes.get(8..12)?.try_into().ok()?);
+        let kind = i32::from_ne_bytes(bytes.get(12..16)?.try_into().ok()?);
+        match (level, kind) {
+            // struct in_pktinfo: interface index, address for the reply, destination of the datagram.
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => Some(IpAddr::from(<[u8; 4]>::try_from(data.get(4..8)?).ok()?)),
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => Some(IpAddr::from(<[u8; 16]>::try_from(data.get(..16)?).ok()?)),
+            _ => None,
+        }
     }
 }
 

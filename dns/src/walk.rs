@@ -44,7 +44,7 @@ impl Answering<'_> {
         let mut seen: SmallVec<[usize; CHAIN_MAX]> = SmallVec::new();
         let mut here = Place { at: HEADER, name: self.query.name() };
         for step in 0..CHAIN_MAX {
-            let hashed = Hashed::new(here.name);
+            let hashed = if step == 0 { self.query.hashed() } else { Hashed::new(here.name) };
             let next = match find(self.zones, &hashed) {
                 Found::Outside if step == 0 => return None,
                 Found::Outside => return Some(self.leave(here)),
