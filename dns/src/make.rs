@@ -1,8 +1,8 @@
 //! Zones from a state: all at once, or the next from the present ones and what changed.
 //!
-//! [`Maker::advance`] costs O(changed names). Three rare changes build everything anew, off the
-//! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, or
-//! so many changes were missed that the state no longer remembers them.
+//! [`Maker::advance`] costs O(changed names). Four rare changes build everything anew, off the
+//! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, a
+//! host makes the first names of a zone inside another (`beta.private` in a static `private`), or so many changes were missed that the state no longer remembers them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
         NEAREST_ROLES, Settings, address_data, host_records, is_nearest, own_name, private_reverse_zones,
         reverse_zones_of, role_name, service_name,
     },
-    name::Name,
+    name::{self, Name},
     node::RrSet,
     rr::{Rdata, Rr, rtype},
     statics,
@@ -92,7 +92,10 @@ impl Maker {
     /// The zones of `state`, made from those of an earlier state and the change sets between.
     pub fn advance(&self, zones: &Zones, before: &State, state: &State) -> Zones {
         match state.changes_since(before.position().serial) {
-            Some(sets) if before.position().epoch == state.position().epoch && !sets.iter().any(|s| needs_build(s)) => {
+            Some(sets)
+                if before.position().epoch == state.position().epoch
+                    && !sets.iter().any(|set| needs_build(set) || splits_zone(zones, set)) =>
+            {
                 self.edit(zones, before, state, &sets).commit(state.position().soa_serial())
             }
             _ => self.build(state),
@@ -104,7 +107,7 @@ impl Maker {
         let mut list = zones.zones.to_vec();
         let (mut past_zones, mut past) = (zones.clone(), state.clone());
         let sets: Vec<&Arc<ChangeSet>> = state.history().collect();
-        for set in sets.into_iter().rev().take_while(|set| !needs_build(set)) {
+        for set in sets.into_iter().rev().take_while(|set| !needs_build(set) && !touches_inner_zone(zones, set)) {
             let serial = set.serial.saturating_sub(1);
             let rows = set.rows.iter().map(inventory::RowChange::inverse).collect();
             let inverse = Arc::new(ChangeSet { serial, rows, ..ChangeSet::clone(set) });
@@ -365,4 +368,26 @@ fn needs_build(set: &ChangeSet) -> bool {
         Row::Record(record) => record.key.rtype == "SOA",
         Row::Host(_) => false,
     })
+}
+
+/// Apexes of the zones that the hosts of a change set have names in.
+fn apexes(set: &ChangeSet) -> impl Iterator<Item = Name> {
+    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().flat_map(|row| {
+        let host = if let Row::Host(host) = row { Some(host) } else { None };
+        let of = |host: &Arc<Host>| {
+            let product = ["private", "public"].map(|top| crate::generate::join(&[&host.key.product, top]));
+            product.into_iter().chain(reverse_zones_of(host)).collect::<Vec<_>>()
+        };
+        host.map(of).unwrap_or_default()
+    })
+}
+
+/// Whether a change set makes a zone inside a present one, whose names would have to move.
+fn splits_zone(zones: &Zones, set: &ChangeSet) -> bool {
+    apexes(set).any(|apex| zones.zone(&apex).is_none() && zones.zone_for(&apex).is_some())
+}
+
+/// Whether a change set may have made a zone inside another.
+fn touches_inner_zone(zones: &Zones, set: &ChangeSet) -> bool {
+    apexes(set).any(|apex| name::parent(&apex).is_some_and(|above| zones.zone_for(above).is_some()))
 }

@@ -341,3 +341,37 @@ fn a_host_and_a_record_of_its_new_zones_come_together() {
     world.accept(&rows.map(|row| (None, Some(row))));
     assert_eq!(world.at("s.beta.private").len(), 1);
 }
+
+#[test]
+fn a_reverse_zone_goes_with_its_static_records() {
+    let (one, two) = (host("acme", "h1", [100, 64, 1, 1], &[]), host("acme", "h2", [100, 64, 1, 2], &[]));
+    let mut world = World::new(&[one.clone(), two.clone(), record("9.1.64.100.in-addr.arpa", "PTR", "x.example")]);
+    world.remove(one);
+    assert!(world.refusal_of(&[(Some(two), None)]).contains("9.1.64.100.in-addr.arpa PTR x.example"));
+}
+
+#[test]
+fn a_product_takes_its_names_out_of_a_static_zone_above() {
+    let mut world = World::new(&[record("private", "SOA", SOA), record("s.beta.private", "TXT", "x")]);
+    world.add(host("beta", "h1", [10, 2, 0, 1], &[]));
+    let name = Name::parse("s.beta.private").unwrap();
+    assert_eq!(world.zones.zone_for(&name).unwrap().apex.to_string(), "beta.private.");
+    assert_eq!(world.at("s.beta.private").len(), 1);
+}
+
+#[test]
+fn a_zone_at_a_delegation_of_another_counts_anew() {
+    // An older version accepted the delegation: nothing is asked here, the zones are made.
+    let mut world = World::new(&[record("private", "SOA", SOA), record("beta.private", "NS", "ns.example")]);
+    let (next, against) = world.next(&[(None, Some(host("beta", "h1", [10, 2, 0, 1], &[])))]);
+    assert!(!against.is_empty());
+    world.zones = world.maker.advance(&world.zones, &world.state, &next);
+    world.state = next;
+    assert_eq!(world.at("h1.us-east-1a.beta.private").len(), 1);
+    let mut editor = dns::edit::Editor::new(&World::new(&[record("lab.acme.private", "NS", "ns.example")]).zones);
+    let apex = Name::parse("lab.acme.private").unwrap();
+    let soa = world.zones.zone(&Name::parse("acme.private").unwrap()).unwrap().soa.clone();
+    editor.add_zone(&apex, soa, false, 0);
+    let zones = editor.finish();
+    assert_eq!(zones.zone_for(&apex).unwrap().apex, apex);
+}

@@ -12,7 +12,7 @@ use super::{
     made::{displaces, is_cutting},
 };
 use crate::{
-    generate::{NEAREST_ROLES, own_name, private_reverse_zones, reverse_zone},
+    generate::{NEAREST_ROLES, own_name, private_reverse_zones, reverse_zone, reverse_zones_of},
     name::{Name, is_within, parent},
     rr::{Rdata, rtype},
     statics,
@@ -112,20 +112,38 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Zones of their own whose SOA goes, and hosts after which a product has no zones any more.
+    /// Zones of their own whose SOA goes, and hosts after which a generated zone is gone.
     pub(super) fn check_removals(&self, set: &ChangeSet, out: &mut Vec<String>) {
+        let mut seen = BTreeSet::new();
         for change in &set.rows {
             match &change.old {
                 Some(Row::Record(old)) if old.key.rtype == "SOA" => self.check_soa(old, out),
-                Some(Row::Host(old)) if old.is_named() && !self.is_product(&old.key.product) => {
-                    for apex in ["private", "public"].map(|top| format!("{}.{top}", old.key.product)) {
+                Some(Row::Host(old)) if old.is_named() && self.after.record_count() > 0 => {
+                    for apex in self.gone_with(old, &mut seen) {
                         self.check_left(&apex, &format!("without host {} the zone {apex} is gone", old.short()), out);
                     }
                 }
                 _ => {}
             }
         }
-        out.dedup();
+    }
+
+    /// The generated zones that are gone after the removal of a host. Outside of private address space, where a
+    /// host makes its reverse zone, all static records are compared once for each such zone.
+    fn gone_with(&self, host: &Host, seen: &mut BTreeSet<String>) -> Vec<String> {
+        let mut gone = Vec::new();
+        if !self.is_product(&host.key.product) {
+            gone.extend(["private", "public"].map(|top| format!("{}.{top}", host.key.product)));
+        }
+        for apex in reverse_zones_of(host).filter(|apex| !private_reverse_zones().contains(apex)) {
+            let apex = text(&apex);
+            if seen.insert(apex.clone()) && self.after.records().any(|record| record.key.name.ends_with(&*apex)) {
+                let labels: Vec<&str> = apex.split('.').collect();
+                let is_made = reverse_range(&labels).is_some_and(|range| self.index.host_within(range).is_some());
+                gone.extend((!is_made).then_some(apex));
+            }
+        }
+        gone
     }
 
     /// A SOA that was removed or replaced. A zone that was removed earlier may come back with any serial:
