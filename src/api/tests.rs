@@ -162,6 +162,24 @@ async fn a_host_comes_changes_and_goes() {
 }
 
 #[tokio::test]
+async fn concurrent_patches_of_one_host_all_stay() {
+    let node = node().await;
+    assert_eq!(node.ask("POST", "/v1/hosts", host("web01", 1)).await.0, 201);
+    for round in 0..20 {
+        let value = format!("g{round}");
+        let (a, b, c) = tokio::join!(
+            node.ask("PATCH", "/v1/hosts/web01.us-east-1a", json!({ "tags": { "a": value } })),
+            node.ask("PATCH", "/v1/hosts/web01.us-east-1a", json!({ "public_ip": format!("203.0.113.{round}") })),
+            node.ask("PATCH", "/v1/hosts/web01.us-east-1a", json!({ "groups": [value] })),
+        );
+        assert_eq!((a.0, b.0, c.0), (200, 200, 200), "{} {} {}", a.1, b.1, c.1);
+        let (_, shown) = node.ask("GET", "/v1/hosts/web01.us-east-1a", "").await;
+        let all = [&shown["tags"]["a"], &shown["groups"][0]];
+        assert_eq!((all, &shown["public_ip"]), ([&json!(value); 2], &json!(format!("203.0.113.{round}"))), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_say_why() {
     let node = node().await;
     assert_eq!(node.ask("POST", "/v1/hosts", host("web01", 1)).await.0, 201);

@@ -152,7 +152,8 @@ impl Keeper {
         self.ask(|reply| Command::Propose { proposal, reply }).await
     }
 
-    /// Serves a held change: its edits are compared with the present state and applied whatever the guard says.
+    /// Makes the changes that were held. It is refused when a row has changed meanwhile, or when the guard finds more in
+    /// it by now than when it was held.
     pub async fn accept(&self, id: u64, author: Author) -> Result<Outcome, Refused> {
         self.ask(|reply| Command::Accept { id, author, reply }).await
     }
