@@ -28,7 +28,8 @@ pub(crate) type Sources = OrdMap<CompactString, u64>;
 pub enum Edit {
     /// A new row; its key must be free.
     Add(Row),
-    /// A new row, or another value for a row that is there.
+    /// A new row, or another value for a row of the same source. People may change what an import brought by leaving it
+    /// the import's.
     Put(Row),
     /// Another value for exactly the row that the author saw; refused when that has changed meanwhile. Both have the
     /// same key.
@@ -142,6 +143,7 @@ impl Rows<'_> {
         let key = row.key();
         match self.get(&key) {
             Some(other) if other.source().starts_with("file:") => self.refuse(|| elsewhere(&key, other.source())),
+            Some(other) if other.source() != row.source() => self.refuse(|| twice(&key, other.source(), row.source())),
             _ => drop(self.changed.insert(key, Some(row.clone()))),
         }
     }

@@ -445,3 +445,19 @@ async fn too_many_records_role_definitions_or_a_whole_zone_are_held() {
     keeper.close().await;
     assert_eq!(open(folder.path()).state().records_of("zone:corp.example"), 31);
 }
+
+#[tokio::test]
+async fn an_import_does_not_take_over_rows_of_another_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let zone = record("a.example", "A", "10.0.0.1", "zone:example");
+    applied(edit(&keeper, vec![Edit::Add(host(1)), Edit::Add(zone)]).await);
+    let text = sentence(edit(&keeper, vec![Edit::Put(host_with(1, "import:csv", |_| {}))]).await);
+    assert_eq!(text, "host web1.us-east-1a.acme is defined twice: by api and by import:csv");
+    let text = sentence(edit(&keeper, vec![Edit::Put(record("a.example", "A", "10.0.0.1", "zone:other"))]).await);
+    assert_eq!(text, "record a.example A 10.0.0.1 is defined twice: by zone:example and by zone:other");
+    assert_eq!(keeper.state().position().serial, 1);
+    // What an import brought may be changed by people as long as it stays the import's.
+    applied(edit(&keeper, vec![Edit::Put(host_with(2, "import:csv", |_| {}))]).await);
+    applied(edit(&keeper, vec![Edit::Put(host_with(2, "import:csv", |h| h.state = HostState::Draining))]).await);
+}
