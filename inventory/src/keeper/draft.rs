@@ -36,6 +36,26 @@ pub(crate) struct HeldBody {
     pub(crate) changes: Vec<RowChange>,
 }
 
+/// All held changes, oldest first, and the number that the next one gets. A number is never given twice, so that nobody
+/// accepts another change than the one that he looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeldList {
+    pub(crate) next: u64,
+    pub(crate) bodies: Vec<HeldBody>,
+}
+
+impl HeldList {
+    /// Nothing is held and nothing was.
+    pub(crate) fn new() -> Self {
+        Self { next: 1, bodies: Vec::new() }
+    }
+
+    /// Notes that numbers below `next` were given.
+    pub(crate) fn raise(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+}
+
 /// A held change as it is remembered: without its rows, of which there may be a million.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldHead {
@@ -78,8 +98,8 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// The draft that changes nothing; [`Draft::count_sources`] completes it.
-    pub(crate) fn empty(state: Arc<State>, held: Vec<HeldHead>) -> Self {
-        let next_id = held.iter().map(|held| held.shown.id).max().unwrap_or(0) + 1;
+    pub(crate) fn empty(state: Arc<State>, held: &HeldList) -> Self {
+        let (held, next_id) = (held.bodies.iter().map(HeldHead::from).collect(), held.next);
         Self { state, sources: Sources::new(), held, next_id, steps: Vec::new(), rows: 0 }
     }
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub use draft::HELD_MAX;
-pub(crate) use draft::HeldBody;
+pub(crate) use draft::{HeldBody, HeldList};
 pub use edit::{Edit, Proposal};
 pub use health::{Health, Trouble};
 use tokio::sync::{Semaphore, oneshot, watch};

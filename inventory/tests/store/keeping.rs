@@ -461,3 +461,27 @@ async fn an_import_does_not_take_over_rows_of_another_source() {
     applied(edit(&keeper, vec![Edit::Put(host_with(2, "import:csv", |_| {}))]).await);
     applied(edit(&keeper, vec![Edit::Put(host_with(2, "import:csv", |h| h.state = HostState::Draining))]).await);
 }
+
+#[tokio::test]
+async fn numbers_of_held_changes_are_never_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = Vec::new();
+    for round in 0..4 {
+        let keeper = open(folder.path());
+        if round == 0 {
+            applied(edit(&keeper, (0..4).map(|n| Edit::Add(host(n))).collect()).await);
+        }
+        let (id, _) = held(edit(&keeper, (0..3).map(|n| Edit::Remove(key(n))).collect()).await);
+        seen.push(id);
+        keeper.discard(id, author("bob")).await.unwrap();
+        keeper.close().await;
+        if round == 1 {
+            std::fs::remove_file(folder.path().join("state.db")).unwrap();
+        } else if round == 2 {
+            let names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+            let standby = names.filter(|path| path.to_string_lossy().contains("standby-"));
+            standby.for_each(|path| std::fs::remove_file(path).unwrap());
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4]);
+}
