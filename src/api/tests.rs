@@ -238,6 +238,31 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test]
+async fn changes_have_a_next_page_also_after_a_very_large_one() {
+    let node = node().await;
+    let add = |n: usize| {
+        let key = inventory::RecordKey { name: format!("n{n}.example").into(), rtype: "TXT".into(), data: "x".into() };
+        Edit::Add(inventory::Row::Record(Arc::new(inventory::Record { key, ttl: None, source: "api".into() })))
+    };
+    let rows = inventory::keeper::HISTORY_ROWS_MAX + 5;
+    for range in [0..1, 1..rows + 1, rows + 1..rows + 2] {
+        let author = inventory::Author { who: "alice".into(), when_ms: 1, why: String::new() };
+        node.keeper.propose(Proposal { author, edits: range.map(add).collect() }).await.unwrap();
+    }
+    let (mut target, mut serials, mut left_out) = ("/v1/changes".to_owned(), Vec::new(), Vec::new());
+    loop {
+        let (_, page) = node.ask("GET", &target, "").await;
+        serials.extend(page["items"].as_array().unwrap().iter().map(|set| set["serial"].as_u64().unwrap()));
+        left_out.push(page["rows_left_out"].as_u64());
+        match page["next"].as_str() {
+            Some(next) => target = format!("/v1/changes?before={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((serials, left_out), (vec![3, 2, 1], vec![Some(6), None]));
+}
+
+#[tokio::test]
 async fn imports_are_whole_or_not_at_all() {
     let node = node().await;
     let csv = "name,zone,private_ip\nweb01,us-east-1a,10.0.0.1\nweb02,us-east-1a,10.0.0.2\n";

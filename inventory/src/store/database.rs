@@ -236,6 +236,11 @@ impl Database {
         Ok(tx.commit()?)
     }
 
+    /// Takes another epoch.
+    pub(crate) fn set_epoch(&mut self, epoch: u32) -> Result<(), DbError> {
+        Ok(self.0.execute("UPDATE meta SET epoch = ?1 WHERE id = 0", [epoch]).map(drop)?)
+    }
+
     /// Writes something small, to see whether writing works again.
     pub(crate) fn probe(&mut self) -> Result<(), DbError> {
         Ok(self.0.execute("UPDATE meta SET format = format", []).map(drop)?)

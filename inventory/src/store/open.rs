@@ -7,6 +7,7 @@
 //! | whole | missing, damaged, or ends earlier | the standby copy is written anew |
 //! | whole | ends later, on another history | the database was put back; the standby copy wins, as below |
 //! | missing or damaged | whole | what is there is moved aside, the database is built from the standby copy, the epoch grows |
+//! | restored by hand, and told so | whatever fits above | the epoch grows: serials after the backup were given already |
 //! | missing | missing, and nothing was moved aside | a new cluster begins |
 //! | anything else | | an error; nothing is touched |
 //!
@@ -63,7 +64,8 @@ pub enum OpenError {
     /// Neither copy can be read.
     #[error(
         "the database {path} cannot be used ({database}), nor can its standby copy standby-*.rows and standby-*.log \
-         ({standby}); restore a backup of the folder, or move all of its files away to begin empty"
+         ({standby}); restore a backup of the folder and start once with --restored, or move all of its files away to \
+         begin empty"
     )]
     BothUnreadable {
         /// The database.
@@ -98,8 +100,9 @@ struct Folder<'a> {
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is made if it is missing.
-    pub(crate) fn open(dir: &Path, now_ms: u64) -> Result<Opening, OpenError> {
+    /// Opens the store in `dir`, which is made if it is missing. `restored`: somebody has put a backup there, and
+    /// changes that were made after it are lost, so the epoch grows.
+    pub(crate) fn open(dir: &Path, restored: bool, now_ms: u64) -> Result<Opening, OpenError> {
         let io = |error: io::Error| OpenError::Io { path: dir.to_owned(), error: error.to_string() };
         fs::create_dir_all(dir).map_err(io)?;
         let lock = lock(dir)?;
@@ -112,10 +115,11 @@ impl Store {
             let found = folder.open_database();
             (reading.join().unwrap_or_else(|_| Err("its reader has died".into())), found)
         });
-        let (db, state, held, chain) = match found {
+        let chosen = match found {
             Ok(found) => folder.reconcile(found, chain)?,
             Err(damage) => folder.replace(&damage, chain, true)?,
         };
+        let (db, state, held, chain) = if restored { folder.next_epoch(chosen)? } else { chosen };
         let standby = folder.standby(&state, chain, &held);
         let store = Self { dir: dir.to_owned(), db, standby, pending: folder.pending, lock };
         Ok(Opening { store, state, held, recovered: folder.recovered, trouble: folder.trouble })
@@ -222,6 +226,20 @@ impl Folder<'_> {
             self.pending = steps;
         }
         Ok((db, next, held, Some(chain)))
+    }
+
+    /// Goes on in the next epoch, on disk before anything is served from it. The standby copy is written anew.
+    fn next_epoch(&mut self, (mut db, state, held, _): Chosen) -> Result<Chosen, OpenError> {
+        let position = state.position();
+        let epoch = position.epoch + 1;
+        match &mut db {
+            Db::Open(open) => open.set_epoch(epoch).map_err(|e| self.io(&e))?,
+            _ => return Err(self.io(&"the new epoch of the restored folder cannot be written; make room first")),
+        }
+        let done = format!("the restored folder goes on at serial {} in epoch {epoch}", position.serial);
+        let before = self.recovered.take().map_or(String::new(), |before| before + "; ");
+        self.recovered = Some(before + &done);
+        Ok((db, state.in_epoch(epoch), held, None))
     }
 
     /// Builds the database from the standby copy, or begins a new cluster in an empty folder.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inventory::{
     Author, Edit, HostState, Keeper, Outcome, Proposal, Record, RecordKey, Refused, Row,
-    keeper::{HELD_MAX, HistoryQuery, QUEUE_MAX},
+    keeper::{HELD_MAX, HISTORY_ROWS_MAX, HistoryQuery, QUEUE_MAX},
 };
 
 use crate::world::{author, check_whole, edit, host, host_with, key, open, opened, proposal, sync};
@@ -484,4 +484,19 @@ async fn numbers_of_held_changes_are_never_given_again() {
         }
     }
     assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn history_says_when_it_stopped_for_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let max = u32::try_from(HISTORY_ROWS_MAX).unwrap();
+    applied(edit(&keeper, vec![Edit::Add(host(1))]).await);
+    applied(edit(&keeper, (10..max + 15).map(|n| Edit::Add(host(n))).collect()).await);
+    applied(edit(&keeper, vec![Edit::Add(host(2))]).await);
+    let page = keeper.history_page(query(10)).await.unwrap();
+    assert_eq!(page.sets.iter().map(|set| set.serial).collect::<Vec<_>>(), [3, 2]);
+    assert_eq!((page.more, page.cut), (true, 6));
+    let rest = keeper.history_page(HistoryQuery { before_serial: Some(2), ..query(10) }).await.unwrap();
+    assert_eq!((rest.sets.len(), rest.more, rest.cut), (1, false, 0));
 }
