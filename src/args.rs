@@ -89,11 +89,15 @@ reopens files. Started as root, the node binds its ports and then becomes the us
 
 Examples:
   gatehouse serve --config /etc/gatehouse/gatehouse.toml
-  gatehouse serve --config gatehouse.toml --log-format json --log-level dns=debug,info")]
+  gatehouse serve --config gatehouse.toml --log-format json --log-level dns=debug,info
+  gatehouse serve --config gatehouse.toml --restored      # once, after putting back a backup of data_dir")]
 pub(crate) struct Serve {
     /// Configuration file
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_CONFIG", default_value = CONFIG_DEFAULT)]
     pub config: PathBuf,
+    /// The data folder is a backup that was put back: begin the next epoch, so that no serial is used twice
+    #[arg(long)]
+    pub restored: bool,
     /// How the log looks.
     #[command(flatten)]
     pub log: LogArgs,

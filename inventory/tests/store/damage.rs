@@ -176,3 +176,34 @@ async fn one_folder_belongs_to_one_process() {
     let error = Keeper::open(folder.path(), Arc::new(|_, _, _| Vec::new())).unwrap_err();
     assert!(error.to_string().contains("another process holds"), "{error}");
 }
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A backup is put back: the changes after it are lost, but their serials are not given to others.
+#[tokio::test]
+async fn a_restored_backup_goes_on_in_the_next_epoch() {
+    let (folder, backup) = (folder_with(10).await, tempfile::tempdir().unwrap());
+    copy_files(folder.path(), backup.path());
+    let keeper = open(folder.path());
+    edit(&keeper, vec![Edit::Add(host(100))]).await.unwrap();
+    let lost = keeper.state().position();
+    keeper.close().await;
+    let restored = Keeper::open_restored(backup.path(), Arc::new(|_, _, _| Vec::new())).unwrap();
+    let sentence = restored.recovered.unwrap();
+    assert_eq!(sentence, format!("the restored folder goes on at serial {} in epoch 2", lost.serial - 1));
+    edit(&restored.keeper, vec![Edit::Add(host(200))]).await.unwrap();
+    let position = restored.keeper.state().position();
+    assert_eq!((position.epoch, position.serial), (2, lost.serial));
+    assert!(position.soa_serial() > lost.soa_serial());
+    restored.keeper.close().await;
+    // Both copies know of it, and an ordinary start stays in that epoch.
+    fs::remove_file(backup.path().join("state.db")).unwrap();
+    assert_eq!(open(backup.path()).state().position().epoch, 3, "the loss of the database is one more");
+    unlocked(backup.path());
+    let again = opened(backup.path());
+    assert_eq!((again.recovered, again.keeper.state().position().epoch), (None, 3));
+}
