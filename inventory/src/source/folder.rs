@@ -8,7 +8,7 @@ use std::{fs, io, io::Read, path::Path, sync::Arc, time::SystemTime};
 
 use compact_str::format_compact;
 
-use super::{Defaults, Fault, Faults, Lines, Page, check, toml_text::read_toml};
+use super::{Defaults, Fault, Faults, Lines, Located, Page, check, fault::CLOSING, toml_text::read_toml};
 use crate::change::Row;
 
 /// Most octets of one file.
@@ -28,6 +28,14 @@ pub fn read_folder(dir: &Path, defaults: &Defaults) -> Result<Vec<Row>, Vec<Faul
     snapshot(dir).and_then(|files| files.parse(dir, defaults))
 }
 
+/// As [`read_folder`], with the place of each row.
+///
+/// # Errors
+/// As for [`read_folder`].
+pub fn locate_folder(dir: &Path, defaults: &Defaults) -> Result<Vec<Located>, Vec<Fault>> {
+    snapshot(dir).and_then(|files| files.locate(dir, defaults))
+}
+
 /// The bytes of a folder at one moment.
 pub(crate) struct Snapshot {
     files: Vec<(String, Vec<u8>)>,
@@ -39,7 +47,7 @@ type Stamp = (String, u64, Option<SystemTime>);
 /// The last sentence of every refusal.
 fn refused(dir: &Path, faults: Faults) -> Vec<Fault> {
     let mut list = faults.into_sorted();
-    list.push(of_folder(dir, "nothing of this folder was applied; the former state stays"));
+    list.push(of_folder(dir, CLOSING));
     list
 }
 
@@ -163,6 +171,10 @@ impl Snapshot {
 
     /// The rows of all files.
     pub(crate) fn parse(&self, dir: &Path, defaults: &Defaults) -> Result<Vec<Row>, Vec<Fault>> {
+        self.locate(dir, defaults).map(|rows| rows.into_iter().map(|located| located.row).collect())
+    }
+
+    fn locate(&self, dir: &Path, defaults: &Defaults) -> Result<Vec<Located>, Vec<Fault>> {
         let (mut rows, mut faults) = (Vec::new(), Faults::default());
         for (name, bytes) in &self.files {
             let text = match std::str::from_utf8(bytes) {
@@ -178,9 +190,6 @@ impl Snapshot {
             read_toml(Page { file, source, defaults, lines, rows: &mut rows, faults: &mut faults }, text);
         }
         check::conflicts(&rows, &mut faults);
-        if !faults.is_empty() {
-            return Err(refused(dir, faults));
-        }
-        Ok(rows.into_iter().map(|located| located.row).collect())
+        if faults.is_empty() { Ok(rows) } else { Err(refused(dir, faults)) }
     }
 }
