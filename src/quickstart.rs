@@ -4,7 +4,10 @@
 //! end, or the one of --dir, which is kept and used again with whatever was changed in it. The node
 //! is an ordinary node; only the rights of root are neither needed nor dropped.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     args::Quickstart,
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &Quickstart, log: LogLevel) -> Result<(), Failure> {
         (None, None) => std::env::temp_dir(),
     };
     let world = World { dir, base: args.port_base };
+    world.is_free()?;
     world.write().map_err(|e| cannot(&world.dir, &e))?;
     let length = world.socket().as_os_str().len();
     if length > SOCKET_PATH_MAX {
@@ -83,6 +87,17 @@ impl World {
 
     fn inventory(&self) -> PathBuf {
         self.dir.join("inventory/acme.toml")
+    }
+
+    /// Whether no node runs in the folder; otherwise its configuration must stay as it is.
+    fn is_free(&self) -> Result<(), Failure> {
+        match UnixStream::connect(self.socket()) {
+            Ok(_) => {
+                let text = format!("gatehouse is already running in {}; choose another --dir", self.dir.display());
+                Err(Failure::new(Exit::Usage, text))
+            }
+            Err(_) => Ok(()),
+        }
     }
 
     /// Writes the configuration anew, for the ports may be others; an inventory that is there is left alone.
@@ -190,6 +205,19 @@ mod tests {
         std::fs::write(world.inventory(), "# mine\n").unwrap();
         world.write().unwrap();
         assert_eq!(std::fs::read_to_string(world.inventory()).unwrap(), "# mine\n");
+    }
+
+    #[test]
+    fn a_folder_in_use_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+        std::fs::write(dir.path().join("gatehouse.toml"), "theirs").unwrap();
+        let world = World { dir: dir.path().to_owned(), base: 10_000 };
+        let failure = world.is_free().unwrap_err();
+        assert!(failure.sentence.ends_with("choose another --dir"), "{failure}");
+        assert_eq!(std::fs::read_to_string(world.config()).unwrap(), "theirs");
+        drop(running);
+        assert_eq!(world.is_free(), Ok(()));
     }
 
     #[test]
