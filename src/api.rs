@@ -159,7 +159,9 @@ async fn guard(
         Ok(answer) => Ok(answer),
         Err(_) => {
             app.counts.given_up.fetch_add(1, Relaxed);
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+            let text = "there was no answer in time; if it was a change, it may still be made: \
+                        look at `gatehouse host history` or /v1/changes before repeating it";
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
         }
     }
 }
