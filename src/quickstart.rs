@@ -141,7 +141,7 @@ impl World {
              {gatehouse} host history demo01.us-east-1a --socket {socket}\n  \
              {gatehouse} status --socket {socket}\n  \
              curl -s 'http://127.0.0.1:{http}/v1/hosts?role=mysql'\n\n\
-             Change {file} and save it: the change is served at once.\n\
+             Change {file} and save it: the change is served about a second later.\n\
              Ctrl-C ends it {end} {dir}.\n"
         )
     }

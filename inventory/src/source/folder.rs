@@ -42,7 +42,7 @@ pub(crate) struct Snapshot {
 }
 
 /// What tells that a file was changed: name, length, time of its last change.
-type Stamp = (String, u64, Option<SystemTime>);
+pub(crate) type Stamp = (String, u64, Option<SystemTime>);
 
 /// The last sentence of every refusal.
 fn refused(dir: &Path, faults: Faults) -> Vec<Fault> {
@@ -59,6 +59,16 @@ fn of_file(name: &str, line: Option<u32>, text: impl Into<String>) -> Fault {
     Fault { file: name.to_owned(), line, key: String::new(), text: text.into() }
 }
 
+/// The stamps of all inventory files; None when the folder cannot be read.
+pub(crate) fn stamps(dir: &Path) -> Option<Vec<Stamp>> {
+    list(dir, &mut Faults::default())
+}
+
+/// When the files were changed last.
+pub(crate) fn last_change(stamps: &[Stamp]) -> Option<SystemTime> {
+    stamps.iter().filter_map(|(_, _, changed)| *changed).max()
+}
+
 /// Reads the bytes of all inventory files at one moment.
 pub(crate) fn snapshot(dir: &Path) -> Result<Snapshot, Vec<Fault>> {
     for _ in 0..ATTEMPTS {
@@ -70,9 +80,15 @@ pub(crate) fn snapshot(dir: &Path) -> Result<Snapshot, Vec<Fault>> {
         }
         return if faults.is_empty() { Ok(Snapshot { files }) } else { Err(refused(dir, faults)) };
     }
+    Err(restless(dir))
+}
+
+/// What is wrong with a folder whose files do not keep still.
+pub(crate) fn restless(dir: &Path) -> Vec<Fault> {
     let mut faults = Faults::default();
-    faults.push(of_folder(dir, "files change while they are read; they are read again when that has stopped"));
-    Err(refused(dir, faults))
+    let text = "files keep changing; they are read when that has stopped. Write under another name and rename";
+    faults.push(of_folder(dir, text));
+    refused(dir, faults)
 }
 
 /// The inventory files by name. None when the folder itself cannot be read.
