@@ -137,6 +137,7 @@ pub(crate) fn router(gate: Gate, counts: Arc<Counts>) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method; see /v1/openapi.json")
         })
+        .layer(middleware::from_fn(in_our_words))
         .layer(middleware::from_fn_with_state(counts, count))
         .with_state(gate)
 }
@@ -159,9 +160,35 @@ async fn guard(
         Ok(answer) => Ok(answer),
         Err(_) => {
             app.counts.given_up.fetch_add(1, Relaxed);
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the request took too long and was given up"))
+            let text = "there was no answer in time; if it was a change, it may still be made: \
+                        look at `gatehouse host history` or /v1/changes before repeating it";
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
         }
     }
+}
+
+/// Refusals of the library are plain text; every refusal of ours is JSON.
+async fn in_our_words(request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    let status = answer.status();
+    let plain =
+        answer.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !status.is_client_error() || !plain {
+        return answer;
+    }
+    let text = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            format!("the body is too large: at most {BODY_MAX} octets, for imports and records {IMPORT_BODY_MAX}")
+        }
+        _ => {
+            let text = axum::body::to_bytes(answer.into_body(), WHY_MAX).await.unwrap_or_default();
+            match text.is_empty() {
+                true => "the request cannot be understood".to_owned(),
+                false => format!("the request cannot be understood: {}", String::from_utf8_lossy(&text).trim()),
+            }
+        }
+    };
+    ApiError::new(status, text).into_response()
 }
 
 /// Counts every answer.
@@ -177,6 +204,10 @@ async fn author(peer: Peer, headers: &axum::http::HeaderMap, in_body: Option<Str
     let why = in_body.or(header).unwrap_or_default();
     if why.len() > WHY_MAX {
         return Err(ApiError::bad(format!("the reason has {} octets, at most {WHY_MAX} are kept", why.len())));
+    }
+    if why.chars().any(char::is_control) {
+        // It is printed on terminals and in logs.
+        return Err(ApiError::bad("the reason holds control characters; write it on one line, without them"));
     }
     Ok(Author { who: peer.who().await, when_ms: clock::now_ms(), why })
 }

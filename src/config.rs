@@ -136,8 +136,8 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let table = DeTable::parse(text).map_err(|e| vec![source.toml("", &e)])?.into_inner();
     let mut sections = Sections { source: &source, table, problems: Vec::new() };
     sections.refuse_strangers();
-    let node: Option<Node> = sections.take("node");
-    let inventory: Option<Inventory> = sections.take("inventory");
+    let mut node: Option<Node> = sections.take("node");
+    let mut inventory: Option<Inventory> = sections.take("inventory");
     let dns: Option<dns::config::Config> = sections.take("dns");
     let admin: Option<Admin> = sections.take("admin");
     let mut problems = sections.problems;
@@ -145,11 +145,15 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         let text = "has no section [node]; add it with name, region and data_dir";
         problems.push(Problem::error(file, None, text.into()));
     }
-    let labels = node.iter().flat_map(|n| [("node", "name", &n.name), ("node", "region", &n.region)]);
-    for (section, key, label) in labels.chain(inventory.iter().map(|i| ("inventory", "product", &i.product))) {
-        if let Err(why) = inventory::label::label(label) {
-            let text = format!("{key} = {:?} in [{section}] is no DNS label: {why}", label.as_str());
-            problems.push(Problem::error(file, source.line_of_key(section, key), text));
+    let labels = node.iter_mut().flat_map(|n| [("node", "name", &mut n.name), ("node", "region", &mut n.region)]);
+    for (section, key, label) in labels.chain(inventory.iter_mut().map(|i| ("inventory", "product", &mut i.product))) {
+        match inventory::label::label(label) {
+            // In lower case, as in every row: names are compared octet by octet.
+            Ok(lower) => *label = lower,
+            Err(why) => {
+                let text = format!("{key} = {:?} in [{section}] is no DNS label: {why}", label.as_str());
+                problems.push(Problem::error(file, source.line_of_key(section, key), text));
+            }
         }
     }
     match node {
@@ -307,6 +311,16 @@ mod tests {
             ["gatehouse.toml:2: name = \"gw_1\" in [node] is no DNS label: \
              it holds '_'; a label is made of letters, digits and hyphens"]
         );
+    }
+
+    #[test]
+    fn labels_are_kept_in_lower_case() {
+        let text = format!("{MINIMAL}[inventory]\nproduct = \"ACME\"\n")
+            .replace("us-east-1", "US-East-1")
+            .replace("gw1", "GW1");
+        let config = parse(Path::new("gatehouse.toml"), &text).unwrap();
+        assert_eq!(config.product().unwrap(), "acme");
+        assert_eq!((config.node.name.as_str(), config.node.region.as_str()), ("gw1", "us-east-1"));
     }
 
     #[test]

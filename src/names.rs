@@ -108,7 +108,11 @@ pub(crate) fn bind(config: &dns::config::Config) -> Result<Bound, Failure> {
     Ok(Bound { config: config.clone(), udp, streams })
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+/// Listens on a TCP address.
+///
+/// # Errors
+/// A sentence with the address, the reason and the remedy.
+pub(crate) fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
     wire::listen::listen(address).map_err(|e| Failure::new(Exit::Os, e.to_string()))
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn run(start: Start) -> Result<(), Failure> {
         .mode(0o750)
         .create(data_dir)
         .map_err(|e| Failure::new(Exit::CantCreate, format!("data_dir {} cannot be made: {e}", data_dir.display())))?;
+    privileges::raise_open_files();
     let bound = bind::bind(&start.config)?;
     if start.drop_privileges {
         drop_privileges(&start.config)?;

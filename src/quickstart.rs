@@ -4,7 +4,10 @@
 //! end, or the one of --dir, which is kept and used again with whatever was changed in it. The node
 //! is an ordinary node; only the rights of root are neither needed nor dropped.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     args::Quickstart,
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &Quickstart, log: LogLevel) -> Result<(), Failure> {
         (None, None) => std::env::temp_dir(),
     };
     let world = World { dir, base: args.port_base };
+    world.is_free()?;
     world.write().map_err(|e| cannot(&world.dir, &e))?;
     let length = world.socket().as_os_str().len();
     if length > SOCKET_PATH_MAX {
@@ -85,6 +89,17 @@ impl World {
         self.dir.join("inventory/acme.toml")
     }
 
+    /// Whether no node runs in the folder; otherwise its configuration must stay as it is.
+    fn is_free(&self) -> Result<(), Failure> {
+        match UnixStream::connect(self.socket()) {
+            Ok(_) => {
+                let text = format!("gatehouse is already running in {}; choose another --dir", self.dir.display());
+                Err(Failure::new(Exit::Usage, text))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Writes the configuration anew, for the ports may be others; an inventory that is there is left alone.
     fn write(&self) -> std::io::Result<()> {
         std::fs::create_dir_all(self.dir.join("inventory"))?;
@@ -126,7 +141,7 @@ impl World {
              {gatehouse} host history demo01.us-east-1a --socket {socket}\n  \
              {gatehouse} status --socket {socket}\n  \
              curl -s 'http://127.0.0.1:{http}/v1/hosts?role=mysql'\n\n\
-             Change {file} and save it: the change is served at once.\n\
+             Change {file} and save it: the change is served about a second later.\n\
              Ctrl-C ends it {end} {dir}.\n"
         )
     }
@@ -190,6 +205,19 @@ mod tests {
         std::fs::write(world.inventory(), "# mine\n").unwrap();
         world.write().unwrap();
         assert_eq!(std::fs::read_to_string(world.inventory()).unwrap(), "# mine\n");
+    }
+
+    #[test]
+    fn a_folder_in_use_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+        std::fs::write(dir.path().join("gatehouse.toml"), "theirs").unwrap();
+        let world = World { dir: dir.path().to_owned(), base: 10_000 };
+        let failure = world.is_free().unwrap_err();
+        assert!(failure.sentence.ends_with("choose another --dir"), "{failure}");
+        assert_eq!(std::fs::read_to_string(world.config()).unwrap(), "theirs");
+        drop(running);
+        assert_eq!(world.is_free(), Ok(()));
     }
 
     #[test]

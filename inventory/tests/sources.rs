@@ -87,6 +87,48 @@ fn ec2_output_as_aws_writes_it() {
 }
 
 #[test]
+fn an_empty_import_is_a_fault_and_not_an_empty_inventory() {
+    let first = |format: Format, text: &str| import::parse(format, text, "in", &defaults()).unwrap_err()[0].to_string();
+    for format in Format::ALL {
+        for text in ["", " \n\t\n"] {
+            assert!(first(format, text).starts_with("in: this is empty"), "{format:?}: {}", first(format, text));
+        }
+    }
+    assert!(first(Format::Toml, "# hosts\n").starts_with("in: this is empty"));
+    assert_eq!(import::parse(Format::Json, "[]", "in", &defaults()), Ok(Vec::new()));
+    assert_eq!(import::parse(Format::Toml, "host = []", "in", &defaults()), Ok(Vec::new()));
+}
+
+#[test]
+fn ec2_output_without_its_last_page_is_a_fault() {
+    let pages = |tokens: &[&str]| -> String {
+        tokens.iter().map(|token| format!("{{\"Reservations\": [], \"NextToken\": {token}}}\n")).collect()
+    };
+    let read = |text: &str| import::parse(Format::Ec2, text, "in", &defaults());
+    assert_eq!(read(&pages(&["\"a\"", "null"])), Ok(Vec::new()));
+    for cut in [pages(&["\"a\""]), pages(&["null", "\"b\""])] {
+        let faults = read(&cut).unwrap_err();
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, "NextToken"));
+    }
+}
+
+#[test]
+fn hosts_as_the_api_lists_them_can_be_imported_again() {
+    let host = |n: u8| {
+        format!(
+            "{{\"name\": \"web{n}\", \"zone\": \"us-east-1a\", \"private_ip\": \"10.0.0.{n}\", \
+             \"roles\": [\"web\"], \"source\": \"api\"}}"
+        )
+    };
+    for text in [format!("{}\n{}\n", host(1), host(2)), format!("[{}, {}]", host(1), host(2))] {
+        let rows = import::parse(Format::Json, &text, "in", &defaults()).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().all(|row| row.source() == "import:json"));
+        assert!(rows.iter().all(|row| matches!(row, Row::Host(host) if *host.roles == ["web"])));
+    }
+}
+
+#[test]
 fn a_hundred_faults_are_told_and_the_rest_counted() {
     let text = "[[host]]\nname = \"a\"\n".repeat(80);
     let faults = parse_toml(&text, "hosts.toml", &defaults()).unwrap_err();

@@ -102,3 +102,18 @@ fn an_unchanged_folder_is_sent_only_upon_reload() {
     save_as_editors_do(&watched.file("a.toml"), &host("b", 2));
     assert_eq!(watched.next(), "1 files: b.z.acme");
 }
+
+#[test]
+fn a_file_that_is_written_slowly_is_not_taken_by_halves() {
+    let mut watched = Watched::new(Duration::from_millis(50));
+    assert_eq!(watched.next(), "1 files: a.z.acme");
+    let mut file = fs::File::create(watched.file("b.toml")).unwrap();
+    let text: String = (1..=9).map(|n| host(&format!("b{n}"), 10 + n)).collect();
+    for line in text.lines() {
+        // Each line arrives within the second that the file must be still.
+        std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let next = watched.next();
+    assert!(next.starts_with("2 files: a.z.acme b1.z.acme") && next.ends_with("b9.z.acme"), "{next}");
+}

@@ -13,7 +13,7 @@ use compact_str::CompactString;
 use inventory::{
     Host, HostKey, HostState, Outcome, Position, Row,
     import::{self, Format},
-    source::{Defaults, Fault},
+    source::{self, Defaults, Fault},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -144,7 +144,7 @@ pub(crate) fn take_why(body: &mut Value) -> Option<String> {
 pub(crate) fn rows(kind: &str, items: Vec<Value>, product: Option<&CompactString>) -> Result<Vec<Row>, ApiError> {
     let items = items.into_iter().map(without_source).collect::<Vec<_>>();
     let text = json!({ kind: items }).to_string();
-    let rows = import::parse(Format::Json, &text, "request", &defaults(product)?).map_err(faulty)?;
+    let rows = import::parse(Format::Json, &text, "request", &defaults(product)?).map_err(in_body)?;
     Ok(rows.into_iter().map(|row| with_source(row, SOURCE)).collect())
 }
 
@@ -157,13 +157,24 @@ pub(crate) fn defaults(product: Option<&CompactString>) -> Result<Defaults, ApiE
     Ok(Defaults { product })
 }
 
-/// 400 with one line for each fault.
+/// 400 with one line for each fault: file, line, key and sentence.
 pub(crate) fn faulty(faults: Vec<Fault>) -> ApiError {
-    let details: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let first = faults.first().map(|f| f.text.clone()).unwrap_or_default();
-    match details.len() {
-        0 | 1 => ApiError::bad(first),
-        n => ApiError::bad(format!("{n} things are wrong; nothing was changed")).with_details(details),
+    refusal(source::count(&faults), faults.iter().map(ToString::to_string).collect())
+}
+
+/// 400 for faults of a body, which has keys but no file and no lines that a person has seen.
+fn in_body(faults: Vec<Fault>) -> ApiError {
+    let shown = |fault: &Fault| match fault.key.is_empty() {
+        true => fault.text.clone(),
+        false => format!("{}: {}", fault.key, fault.text),
+    };
+    refusal(source::count(&faults), faults.iter().map(shown).collect())
+}
+
+fn refusal(count: usize, details: Vec<String>) -> ApiError {
+    match &details[..] {
+        [one] => ApiError::bad(format!("{one}; nothing was changed")),
+        _ => ApiError::bad(format!("{count} things are wrong; nothing was changed")).with_details(details),
     }
 }
 
@@ -208,6 +219,15 @@ mod tests {
         assert!(error("a.b.c.d", Some(&acme)).contains("is no host"));
         assert!(error("web01.us-east-1a", None).contains("names no product"));
         assert!(error("web_1.us-east-1a", Some(&acme)).contains("the name \"web_1\""));
+    }
+
+    #[test]
+    fn a_single_fault_keeps_its_place_and_key() {
+        let fault = || Fault { file: "a.csv".into(), line: Some(3), key: "zone".into(), text: "missing".into() };
+        assert_eq!(faulty(vec![fault()]).body.error, "a.csv:3: zone: missing; nothing was changed");
+        assert_eq!(in_body(vec![fault()]).body.error, "zone: missing; nothing was changed");
+        let two = faulty(vec![fault(), fault()]).body;
+        assert_eq!((two.error.as_str(), two.details.len()), ("2 things are wrong; nothing was changed", 2));
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Token {
             return Err(ApiError::new(StatusCode::FORBIDDEN, text));
         };
         let given = headers.get(AUTHORIZATION).map(|v| v.as_bytes());
-        let Some(given) = given.and_then(|v| v.strip_prefix(b"Bearer ")) else {
+        let Some(given) = given.and_then(bearer) else {
             let text = "writing through HTTP needs the header `Authorization: Bearer TOKEN`";
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, text));
         };
@@ -78,6 +78,12 @@ impl Token {
             false => Err(ApiError::new(StatusCode::UNAUTHORIZED, "the token is wrong")),
         }
     }
+}
+
+/// What follows the scheme, whose case does not count (RFC 9110 section 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest.trim_ascii())
 }
 
 fn read_token(file: &Path) -> Result<Vec<u8>, String> {
@@ -126,7 +132,7 @@ impl Peer {
 mod tests {
     use super::*;
 
-    fn bearer(token: &str) -> HeaderMap {
+    fn with_token(token: &str) -> HeaderMap {
         HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())])
     }
 
@@ -138,23 +144,25 @@ mod tests {
         let token = Token::read(Some(file.clone())).unwrap();
         let peer = Peer::Http("127.0.0.1:9".parse().unwrap());
         let code = |headers: &HeaderMap| peer.may_write(&token, headers).map_err(|e| e.status.as_u16());
-        assert_eq!(code(&bearer("0123456789abcdef")), Ok(()));
-        assert_eq!(code(&bearer("0123456789abcdeg")), Err(401));
-        assert_eq!(code(&bearer("0123456789abcde")), Err(401));
+        assert_eq!(code(&with_token("0123456789abcdef")), Ok(()));
+        assert_eq!(code(&with_token("0123456789abcdeg")), Err(401));
+        assert_eq!(code(&with_token("0123456789abcde")), Err(401));
         assert_eq!(code(&HeaderMap::new()), Err(401));
+        let lower = HeaderMap::from_iter([(AUTHORIZATION, "bearer 0123456789abcdef".parse().unwrap())]);
+        assert_eq!(code(&lower), Ok(()));
         std::fs::write(&file, "short").unwrap();
         assert!(token.reload().unwrap_err().contains("at least 16"));
-        assert_eq!(code(&bearer("0123456789abcdef")), Ok(()));
+        assert_eq!(code(&with_token("0123456789abcdef")), Ok(()));
         std::fs::write(&file, "fedcba9876543210").unwrap();
         token.reload().unwrap();
-        assert_eq!(code(&bearer("0123456789abcdef")), Err(401));
+        assert_eq!(code(&with_token("0123456789abcdef")), Err(401));
     }
 
     #[test]
     fn without_a_token_file_http_only_reads() {
         let token = Token::read(None).unwrap();
         let peer = Peer::Http("127.0.0.1:9".parse().unwrap());
-        assert_eq!(peer.may_write(&token, &bearer("x")).unwrap_err().status, 403);
+        assert_eq!(peer.may_write(&token, &with_token("x")).unwrap_err().status, 403);
     }
 
     #[tokio::test]

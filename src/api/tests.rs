@@ -203,7 +203,14 @@ async fn refusals_say_why() {
     assert_eq!(node.ask("GET", "/v1/nothing", "").await.0, 404);
     assert_eq!(node.ask("DELETE", "/v1/hosts", "").await.0, 405);
     let long = "x".repeat(super::BODY_MAX + 1);
-    assert_eq!(node.ask("POST", "/v1/hosts", long).await.0, 413);
+    let (code, body) = node.ask("POST", "/v1/hosts", long).await;
+    assert!(code == 413 && body["error"].as_str().unwrap().contains("too large"), "{body}");
+    let (code, body) = node.ask("GET", "/v1/hosts/%ff", "").await;
+    assert!(code == 400 && body["error"].as_str().unwrap().contains("cannot be understood"), "{body}");
+    let mut raw = host("web03", 3);
+    raw["why"] = json!("\u{1b}[2J");
+    let (code, body) = node.ask("POST", "/v1/hosts", raw).await;
+    assert!(code == 400 && body["error"].as_str().unwrap().contains("control characters"), "{body}");
 }
 
 #[tokio::test]
@@ -272,6 +279,7 @@ async fn imports_are_whole_or_not_at_all() {
     let broken = "name,zone,private_ip\nweb03,us-east-1a,10.0.0.3\nweb04,us-east-1a,nowhere\n";
     let (code, body) = node.ask("POST", "/v1/hosts:import?format=csv&file=hosts.csv", broken).await;
     assert_eq!((code, node.keeper.state().host_count()), (400, 2), "{body}");
+    assert!(body["error"].as_str().unwrap().starts_with("hosts.csv:3: private_ip: "), "{body}");
     assert!(node.ask("POST", "/v1/hosts:import?format=odt", "").await.1["error"].as_str().unwrap().contains("odt"));
     assert_eq!(node.ask("POST", "/v1/hosts:import?format=csv", "\u{1}").await.0, 400);
 }

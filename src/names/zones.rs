@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     args::{DnsImportZone, DnsServeZone},
     exit::{Exit, Failure},
-    node::VERSION,
+    node::{VERSION, privileges::raise_open_files},
 };
 
 /// The largest zone file that is read, in octets.
@@ -81,6 +81,7 @@ pub(crate) fn serve_zone(args: &DnsServeZone) -> Result<(), Failure> {
     let zone = read(&args.file, args.origin.as_deref())?;
     let config = Config { udp_workers: args.workers.into(), ..Config::on(args.listen.clone()) };
     let (origin, serial, count) = (zone.origin.clone(), zone.soa.serial, zone.records.len());
+    raise_open_files();
     let bound = super::bind(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

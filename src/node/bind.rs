@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -10,16 +10,12 @@ use std::{
     path::Path,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use crate::{
     config::Config,
     exit::{Exit, Failure},
     names,
 };
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 256;
 /// Everybody on the machine may ask; who may write is decided by the peer's credentials.
 const SOCKET_MODE: u32 = 0o666;
 
@@ -39,8 +35,7 @@ pub(crate) struct Bound {
 /// Which address or path cannot be had, and why.
 pub(crate) fn bind(config: &Config) -> Result<Bound, Failure> {
     let names = config.dns.as_ref().map(names::bind).transpose()?;
-    let http = config.admin.listen.map(|address| tcp(address).map_err(|e| refused(&address.to_string(), &e)));
-    let http = http.transpose()?;
+    let http = config.admin.listen.map(names::listen).transpose()?;
     let path = &config.admin.socket;
     let control = control(path).map_err(|e| refused(&path.display().to_string(), &e))?;
     Ok(Bound { names, http, control })
@@ -52,18 +47,6 @@ fn refused(what: &str, error: &io::Error) -> Failure {
         _ => Exit::Os,
     };
     Failure::new(exit, format!("cannot listen on {what}: {error}"))
-}
-
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Binds the control socket. A socket file that nobody answers on is left over from a crash and replaced.
@@ -104,9 +87,9 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named() {
-        let taken = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = names::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = taken.local_addr().unwrap();
-        let failure = refused(&address.to_string(), &tcp(address).unwrap_err());
+        let failure = names::listen(address).unwrap_err();
         assert_eq!(failure.exit, Exit::Os);
         assert!(failure.sentence.contains(&address.to_string()) && failure.sentence.contains("in use"), "{failure}");
     }

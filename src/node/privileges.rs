@@ -14,7 +14,10 @@ use std::{
 
 use caps::{CapSet, Capability};
 use nix::{
-    sys::prctl,
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit, setrlimit},
+    },
     unistd::{self, Uid, User},
 };
 
@@ -69,6 +72,18 @@ pub(crate) fn drop_privileges(user: &str, folders: &[&Path]) -> Result<Rights, F
     Ok(rights)
 }
 
+/// Raises the limit of open files to what the process may have: every connection and every forwarded
+/// question takes one. When the system refuses, the limit stays as it is, which the log says.
+pub(crate) fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        false => Ok(()),
+    });
+    if let Err(e) = raised {
+        tracing::warn!("the limit of open files cannot be raised: {e}");
+    }
+}
+
 /// What of `keep` the process has: in a container it may be less.
 fn possible(keep: &HashSet<Capability>) -> HashSet<Capability> {
     caps::read(None, CapSet::Permitted).map(|have| have.intersection(keep).copied().collect()).unwrap_or_default()
@@ -102,6 +117,13 @@ fn hand_over(folder: &Path, user: &User) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_files_are_limited_by_the_hard_limit_only() {
+        raise_open_files();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(soft, hard);
+    }
 
     #[test]
     fn only_what_is_roots_is_handed_over() {

@@ -1,8 +1,8 @@
 //! From the watched folder to the keeper, and how that went.
 //!
 //! Each reading is proposed as a whole. What cannot be stored now is tried again with growing
-//! pauses until it succeeds or a newer reading takes its place; what is wrong or contradicts the
-//! inventory waits for the next reading. Either way the old state stays and the status says why.
+//! pauses until it succeeds or a newer reading takes its place; what contradicts the inventory is
+//! tried again once the inventory has changed; what is wrong waits for the next reading. Either way the old state stays and the status says why.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -30,6 +30,8 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 const SETTLED_LOOK: Duration = Duration::from_millis(10);
 /// How often a held change is looked at.
 const HELD_LOOK: Duration = Duration::from_secs(1);
+/// How often a reading that clashes looks whether the inventory has changed.
+const CLASH_LOOK: Duration = Duration::from_millis(250);
 /// Faults that are kept for the status; the rest is counted.
 const FAULTS_MAX: usize = 100;
 
@@ -70,7 +72,15 @@ enum News {
     /// It is what is served.
     Fine { files: usize, rows: usize },
     /// It stands still; `held` is the number of the change that waits for a person.
-    Stuck { trouble: String, faults: Vec<String>, remedy: String, held: Option<u64> },
+    Stuck {
+        trouble: String,
+        /// What is wrong, one sentence each; the last may say how many more there are.
+        faults: Vec<String>,
+        /// How many faults there are in all.
+        count: usize,
+        remedy: String,
+        held: Option<u64>,
+    },
 }
 
 impl News {
@@ -95,11 +105,11 @@ impl SourceStatus {
                     ..Self::default()
                 }
             }
-            News::Stuck { trouble, faults, remedy, .. } => {
+            News::Stuck { trouble, faults, count, remedy, .. } => {
                 self.trouble_since_ms.get_or_insert(now_ms);
                 self.trouble = Some(trouble);
                 self.remedy = Some(remedy);
-                self.fault_count = faults.len();
+                self.fault_count = count;
                 self.faults = faults.into_iter().take(FAULTS_MAX).collect();
             }
         }
@@ -198,19 +208,21 @@ async fn settle(
     let (rows, files) = match reading {
         Reading::Rows { rows, files } => (rows, files),
         Reading::Broken(faults) => {
+            let count = source::count(&faults);
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             tracing::error!(
-                faults = faults.len(),
+                faults = count,
                 "the inventory stays as it was, for its files are wrong: {}",
                 faults.join(" | ")
             );
-            tell(broken(faults));
+            tell(broken(faults, count));
             return None;
         }
     };
     let mut pause = RETRY_FIRST;
     loop {
-        let (news, retry) = judged(propose(keeper, rows.clone()).await, files, rows.len());
+        let seen = clash(keeper);
+        let (news, again) = judged(propose(keeper, rows.clone()).await, files, rows.len());
         if let News::Stuck { trouble, faults, .. } = &news {
             tracing::warn!("the folder's inventory is not served: {trouble} {}", faults.join(" | "));
         }
@@ -222,14 +234,32 @@ async fn settle(
                 () = until_decided(keeper, id) => tell(decided(&keeper.state(), &rows, files)),
             }
         }
-        if !retry {
+        let wait = async {
+            match again {
+                Again::No => {}
+                Again::Soon => tokio::time::sleep(pause).await,
+                Again::AfterChange => {
+                    // A pause as well: the inventory may change many times a second, and this reading may be large.
+                    tokio::time::sleep(pause).await;
+                    while clash(keeper) == seen {
+                        tokio::time::sleep(CLASH_LOOK).await;
+                    }
+                }
+            }
+        };
+        if again == Again::No {
             return None;
         }
         tokio::select! {
             reading = newer.recv() => return reading,
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_LONGEST),
+            () = wait => pause = (pause * 2).min(RETRY_LONGEST),
         }
     }
+}
+
+/// What a reading can clash with: the serial of the state and how many changes are held.
+fn clash(keeper: &Keeper) -> (u64, usize) {
+    (keeper.state().position().serial, keeper.held().len())
 }
 
 /// Waits until somebody has accepted or discarded a held change.
@@ -248,6 +278,7 @@ fn decided(state: &State, rows: &[Row], files: usize) -> News {
         false => News::Stuck {
             trouble: "its last change was discarded, so its files differ from what is served".into(),
             faults: Vec::new(),
+            count: 0,
             remedy: "correct the files, or send SIGHUP to propose them again".into(),
             held: None,
         },
@@ -259,39 +290,50 @@ async fn propose(keeper: &Keeper, rows: Vec<Row>) -> Result<Outcome, Refused> {
     keeper.propose(Proposal { author, edits: vec![Edit::Sync { source: FOLDER.into(), rows }] }).await
 }
 
-fn broken(faults: Vec<String>) -> News {
-    let n = faults.len();
+fn broken(faults: Vec<String>, count: usize) -> News {
     let trouble = match faults.first() {
-        Some(first) if n == 1 => format!("{first}; nothing of the folder was applied"),
-        Some(first) => format!("{first}; and {} more; nothing of the folder was applied", n - 1),
+        Some(first) if count <= 1 => format!("{first}; nothing of the folder was applied"),
+        Some(first) => format!("{first}; and {} more; nothing of the folder was applied", count - 1),
         None => "the folder cannot be read".into(),
     };
     let remedy = "correct the files; they are read again as soon as they change".into();
-    News::Stuck { trouble, faults, remedy, held: None }
+    News::Stuck { trouble, faults, count, remedy, held: None }
+}
+
+/// Whether a reading is proposed again without a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// No: it is done, or waits for a person.
+    No,
+    /// After a pause: nothing is wrong with it.
+    Soon,
+    /// When the inventory or the held changes are others: what it clashes with may be gone.
+    AfterChange,
 }
 
 /// What a proposal came to, and whether to try it again.
-fn judged(outcome: Result<Outcome, Refused>, files: usize, rows: usize) -> (News, bool) {
-    let stuck = |trouble: String, faults, remedy: &str| {
-        let remedy = remedy.into();
-        News::Stuck { trouble, faults, remedy, held: None }
+fn judged(outcome: Result<Outcome, Refused>, files: usize, rows: usize) -> (News, Again) {
+    let stuck = |trouble: String, faults: Vec<String>, remedy: &str| {
+        let (remedy, count) = (remedy.into(), faults.len());
+        News::Stuck { trouble, faults, count, remedy, held: None }
     };
     match outcome {
-        Ok(Outcome::Applied { .. } | Outcome::Unchanged { .. }) => (News::Fine { files, rows }, false),
+        Ok(Outcome::Applied { .. } | Outcome::Unchanged { .. }) => (News::Fine { files, rows }, Again::No),
         Ok(Outcome::Held { id, reasons }) => {
             let trouble = format!("its last change is held: {}", reasons.join("; "));
             let remedy = crate::api::forms::remedy(id);
-            (News::Stuck { trouble, faults: Vec::new(), remedy, held: Some(id) }, false)
+            (News::Stuck { trouble, faults: Vec::new(), count: 0, remedy, held: Some(id) }, Again::No)
         }
         Err(Refused::Conflicts(all)) => {
             let trouble = "its files contradict what is there; nothing of the folder was applied".into();
-            (stuck(trouble, all, "correct the files, or remove what they clash with"), false)
+            let remedy = "correct the files, or remove what they clash with; either way they are proposed again";
+            (stuck(trouble, all, remedy), Again::AfterChange)
         }
         Err(Refused::NotDurable(why)) => {
-            (stuck(format!("it cannot be stored: {why}"), Vec::new(), "it is tried again; see the store"), true)
+            (stuck(format!("it cannot be stored: {why}"), Vec::new(), "it is tried again; see the store"), Again::Soon)
         }
-        Err(Refused::Busy) => (stuck("the store is busy".into(), Vec::new(), "it is tried again"), true),
-        Err(Refused::Stopped) => (stuck("the store has stopped".into(), Vec::new(), "restart the node"), false),
+        Err(Refused::Busy) => (stuck("the store is busy".into(), Vec::new(), "it is tried again"), Again::Soon),
+        Err(Refused::Stopped) => (stuck("the store has stopped".into(), Vec::new(), "restart the node"), Again::No),
     }
 }
 
@@ -387,11 +429,34 @@ mod tests {
         watched.end().await;
     }
 
+    #[tokio::test]
+    async fn a_folder_that_clashes_is_proposed_again_once_the_other_row_is_gone() {
+        let watched = watched().await;
+        let host =
+            |text: &str| source::parse_toml(text, "x", &Defaults { product: "acme".into() }).unwrap().remove(0).row;
+        let other = "[[host]]\nname = \"other\"\nzone = \"us-east-1a\"\nprivate_ip = \"10.0.0.5\"\n";
+        let row = crate::api::forms::with_source(host(other), "api");
+        let key = row.key();
+        let change = |edit| Proposal {
+            author: Author { who: "alice".into(), when_ms: 1, why: String::new() },
+            edits: vec![edit],
+        };
+        watched.keeper.propose(change(Edit::Add(row))).await.unwrap();
+        watched.save(&hosts(5));
+        watched.until(|s| s.trouble.as_ref().is_some_and(|t| t.contains("contradict"))).await;
+        watched.keeper.propose(change(Edit::Remove(key))).await.unwrap();
+        watched.until(|s| s.trouble.is_none() && s.rows == 5).await;
+        assert_eq!(watched.keeper.state().host_count(), 5);
+        watched.end().await;
+    }
+
     #[test]
     fn the_age_of_a_trouble_is_the_age_of_its_first_sight() {
         let mut status = SourceStatus { name: "folder x".into(), ..SourceStatus::default() };
-        status.note(broken(vec!["a.toml:1: bad".into(), "a.toml:2: bad".into()]), 10);
-        status.note(broken(vec!["a.toml:1: bad".into()]), 20);
+        status.note(broken(vec!["a.toml:1: bad".into(), "a.toml:2: bad".into(), "closing".into()], 2), 10);
+        assert_eq!(status.fault_count, 2);
+        assert_eq!(status.trouble.as_deref(), Some("a.toml:1: bad; and 1 more; nothing of the folder was applied"));
+        status.note(broken(vec!["a.toml:1: bad".into(), "closing".into()], 1), 20);
         assert_eq!((status.trouble_since_ms, status.fault_count), (Some(10), 1));
         assert_eq!(status.trouble.as_deref(), Some("a.toml:1: bad; nothing of the folder was applied"));
         status.note(News::Fine { files: 1, rows: 5 }, 30);
@@ -401,10 +466,10 @@ mod tests {
 
     #[test]
     fn what_is_tried_again() {
-        let retry = |outcome| judged(outcome, 1, 1).1;
-        assert!(retry(Err(Refused::Busy)));
-        assert!(retry(Err(Refused::NotDurable("disk full".into()))));
-        assert!(!retry(Err(Refused::Conflicts(vec!["x".into()]))));
-        assert!(!retry(Ok(Outcome::Held { id: 1, reasons: vec!["x".into()] })));
+        let again = |outcome| judged(outcome, 1, 1).1;
+        assert_eq!(again(Err(Refused::Busy)), Again::Soon);
+        assert_eq!(again(Err(Refused::NotDurable("disk full".into()))), Again::Soon);
+        assert_eq!(again(Err(Refused::Conflicts(vec!["x".into()]))), Again::AfterChange);
+        assert_eq!(again(Ok(Outcome::Held { id: 1, reasons: vec!["x".into()] })), Again::No);
     }
 }

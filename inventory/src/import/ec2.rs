@@ -17,6 +17,8 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
+    /// There when this page is not the last one.
+    next_token: Option<String>,
     reservations: Option<Vec<Reservation>>,
 }
 
@@ -78,12 +80,14 @@ struct Tag {
 /// Reads EC2 output onto a page whose marks are lines.
 pub(super) fn read_ec2(mut page: Page<'_>, text: &str) {
     let mut pages = 0;
+    let mut next = None;
     for answer in serde_json::Deserializer::from_str(text).into_iter::<Answer>() {
         let answer = match answer {
             Ok(answer) => answer,
             Err(cause) => return syntax(&mut page, &cause),
         };
         pages += 1;
+        next = answer.next_token.filter(|token| !token.is_empty());
         let Some(reservations) = answer.reservations else {
             page.fault(0, "Reservations", "missing; give the output of aws ec2 describe-instances --output json");
             continue;
@@ -91,6 +95,12 @@ pub(super) fn read_ec2(mut page: Page<'_>, text: &str) {
         for instance in reservations.into_iter().flat_map(|reservation| reservation.instances) {
             read_instance(&mut page, instance);
         }
+    }
+    if next.is_some() {
+        // With --sync the hosts of the missing pages would be removed.
+        let text = "the last page names a next one that is missing; give all pages one after the other, \
+                    or leave --max-items and --no-paginate away";
+        page.fault(0, "NextToken", text);
     }
     if pages == 0 {
         page.fault(0, "", "this is empty; give the output of aws ec2 describe-instances --output json");

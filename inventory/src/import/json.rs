@@ -1,5 +1,5 @@
 //! JSON: arrays of hosts, single hosts (NDJSON), or `{"hosts": [], "records": [], "roles": []}`; any
-//! number of such documents one after the other.
+//! number of such documents one after the other. What the API lists can be imported again: `source` is ignored.
 //!
 //! Values are read into the tree of fields with the line that the reader had reached. Nesting is
 //! limited by the parser (128 levels).
@@ -15,6 +15,10 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::source::{Entry, Field, Item, Kind, Page, Value, quoted, read, suggestion};
 
+/// Keys that a host has and the object of lists has not; `roles` is a key of both.
+const OF_A_HOST: [&str; 3] = ["name", "zone", "private_ip"];
+/// A key of the API's answers: who defines the row. Here the import does.
+const SOURCE: &str = "source";
 const TABLES: &[(&str, Kind)] = &[("hosts", Kind::Host), ("records", Kind::Record), ("roles", Kind::Role)];
 
 /// Reads JSON onto a page whose marks are lines.
@@ -40,12 +44,15 @@ pub(super) fn syntax(page: &mut Page<'_>, cause: &serde_json::Error) {
 fn document(page: &mut Page<'_>, at: u32, value: Value<'_>) {
     match value {
         Value::List(items) => items.into_iter().for_each(|item| entry(page, Kind::Host, item)),
-        Value::Table(fields) if fields.iter().any(|field| TABLES.iter().any(|(name, _)| *name == field.key)) => {
-            fields.into_iter().for_each(|field| table(page, field));
-        }
-        Value::Table(fields) => read(page, Kind::Host, Entry { at, label: None, fields }),
+        Value::Table(fields) if is_lists(&fields) => fields.into_iter().for_each(|field| table(page, field)),
+        Value::Table(fields) => entry(page, Kind::Host, Item { at, value: Value::Table(fields) }),
         other => page.fault(at, "", format!("this is {}, but a list of hosts belongs here", other.kind())),
     }
+}
+
+fn is_lists(fields: &[Field<'_>]) -> bool {
+    let has = |name: &str| fields.iter().any(|field| field.key == name);
+    TABLES.iter().any(|(name, _)| has(name)) && !OF_A_HOST.into_iter().any(has)
 }
 
 fn table(page: &mut Page<'_>, field: Field<'_>) {
@@ -65,7 +72,10 @@ fn table(page: &mut Page<'_>, field: Field<'_>) {
 
 fn entry(page: &mut Page<'_>, kind: Kind, item: Item<'_>) {
     match item.value {
-        Value::Table(fields) => read(page, kind, Entry { at: item.at, label: None, fields }),
+        Value::Table(mut fields) => {
+            fields.retain(|field| field.key != SOURCE);
+            read(page, kind, Entry { at: item.at, label: None, fields });
+        }
         other => page.fault(item.at, "", format!("this is {}, but an object belongs here", other.kind())),
     }
 }

@@ -78,6 +78,13 @@ pub fn parse(format: Format, text: &str, file: &str, defaults: &Defaults) -> Res
     };
     if text.len() > TEXT_OCTETS_MAX {
         page.fault(0, "", format!("{} octets are too many, an import holds {TEXT_OCTETS_MAX}; split it", text.len()));
+    } else if format != Format::Ec2 && is_blank(format, text) {
+        // An upload that was cut off before its first octet must not look like "there are no hosts any more".
+        page.fault(
+            0,
+            "",
+            "this is empty; an import that is to bring nothing says so, as [] in JSON or host = [] in TOML",
+        );
     } else {
         match format {
             Format::Toml => {
@@ -97,6 +104,12 @@ pub fn parse(format: Format, text: &str, file: &str, defaults: &Defaults) -> Res
         return Err(faults.into_sorted());
     }
     Ok(rows.into_iter().map(|located| located.row).collect())
+}
+
+/// Whether nothing at all is written here: only white space, and comments where the format has them.
+fn is_blank(format: Format, text: &str) -> bool {
+    let comments = format == Format::Toml;
+    text.lines().map(str::trim).all(|line| line.is_empty() || (comments && line.starts_with('#')))
 }
 
 /// The parts of a list that people write with spaces, semicolons or commas.

@@ -7,6 +7,10 @@ use std::fmt;
 
 /// How many faults are kept of one reading; the rest is counted.
 pub const FAULTS_MAX: usize = 100;
+/// The last sentence about a folder with faults; it is no fault itself.
+pub(crate) const CLOSING: &str = "nothing of this folder was applied; the former state stays";
+/// What the sentence that stands for the faults beyond [`FAULTS_MAX`] has around their number.
+const MORE: (&str, &str) = ("and ", " more faults; mend these first");
 /// How many characters of a wrong value are quoted.
 const QUOTE_CHARS: usize = 60;
 
@@ -63,11 +67,17 @@ impl Faults {
         if self.more > 0
             && let Some(file) = list.last().map(|last| last.file.clone())
         {
-            let text = format!("and {} more faults; mend these first", self.more);
+            let text = format!("{}{}{}", MORE.0, self.more, MORE.1);
             list.push(Fault { file, line: None, key: String::new(), text });
         }
         list
     }
+}
+
+/// How many things are wrong, by what a reader returned: its closing sentences are no faults.
+pub fn count(faults: &[Fault]) -> usize {
+    let beyond = |text: &str| text.strip_prefix(MORE.0)?.strip_suffix(MORE.1)?.parse::<usize>().ok();
+    faults.iter().map(|fault| if fault.text == CLOSING { 0 } else { beyond(&fault.text).unwrap_or(1) }).sum()
 }
 
 /// A wrong value in quotes, with control characters escaped and long text cut.
@@ -111,6 +121,14 @@ mod tests {
         assert_eq!(list.len(), FAULTS_MAX + 1);
         assert_eq!(list[0].line, Some(38));
         assert_eq!(list[FAULTS_MAX].to_string(), "a: and 37 more faults; mend these first");
+        assert_eq!(count(&list), 137);
+    }
+
+    #[test]
+    fn closing_sentences_are_not_counted_as_faults() {
+        let fault = |text: &str| Fault { file: "a".into(), line: None, key: String::new(), text: text.into() };
+        assert_eq!(count(&[fault("missing"), fault(CLOSING)]), 1);
+        assert_eq!(count(&[]), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{fs, io, io::Read, path::Path, sync::Arc, time::SystemTime};
 
 use compact_str::format_compact;
 
-use super::{Defaults, Fault, Faults, Lines, Page, check, toml_text::read_toml};
+use super::{Defaults, Fault, Faults, Lines, Located, Page, check, fault::CLOSING, toml_text::read_toml};
 use crate::change::Row;
 
 /// Most octets of one file.
@@ -28,18 +28,26 @@ pub fn read_folder(dir: &Path, defaults: &Defaults) -> Result<Vec<Row>, Vec<Faul
     snapshot(dir).and_then(|files| files.parse(dir, defaults))
 }
 
+/// As [`read_folder`], with the place of each row.
+///
+/// # Errors
+/// As for [`read_folder`].
+pub fn locate_folder(dir: &Path, defaults: &Defaults) -> Result<Vec<Located>, Vec<Fault>> {
+    snapshot(dir).and_then(|files| files.locate(dir, defaults))
+}
+
 /// The bytes of a folder at one moment.
 pub(crate) struct Snapshot {
     files: Vec<(String, Vec<u8>)>,
 }
 
 /// What tells that a file was changed: name, length, time of its last change.
-type Stamp = (String, u64, Option<SystemTime>);
+pub(crate) type Stamp = (String, u64, Option<SystemTime>);
 
 /// The last sentence of every refusal.
 fn refused(dir: &Path, faults: Faults) -> Vec<Fault> {
     let mut list = faults.into_sorted();
-    list.push(of_folder(dir, "nothing of this folder was applied; the former state stays"));
+    list.push(of_folder(dir, CLOSING));
     list
 }
 
@@ -49,6 +57,16 @@ fn of_folder(dir: &Path, text: impl Into<String>) -> Fault {
 
 fn of_file(name: &str, line: Option<u32>, text: impl Into<String>) -> Fault {
     Fault { file: name.to_owned(), line, key: String::new(), text: text.into() }
+}
+
+/// The stamps of all inventory files; None when the folder cannot be read.
+pub(crate) fn stamps(dir: &Path) -> Option<Vec<Stamp>> {
+    list(dir, &mut Faults::default())
+}
+
+/// When the files were changed last.
+pub(crate) fn last_change(stamps: &[Stamp]) -> Option<SystemTime> {
+    stamps.iter().filter_map(|(_, _, changed)| *changed).max()
 }
 
 /// Reads the bytes of all inventory files at one moment.
@@ -62,9 +80,15 @@ pub(crate) fn snapshot(dir: &Path) -> Result<Snapshot, Vec<Fault>> {
         }
         return if faults.is_empty() { Ok(Snapshot { files }) } else { Err(refused(dir, faults)) };
     }
+    Err(restless(dir))
+}
+
+/// What is wrong with a folder whose files do not keep still.
+pub(crate) fn restless(dir: &Path) -> Vec<Fault> {
     let mut faults = Faults::default();
-    faults.push(of_folder(dir, "files change while they are read; they are read again when that has stopped"));
-    Err(refused(dir, faults))
+    let text = "files keep changing; they are read when that has stopped. Write under another name and rename";
+    faults.push(of_folder(dir, text));
+    refused(dir, faults)
 }
 
 /// The inventory files by name. None when the folder itself cannot be read.
@@ -163,6 +187,10 @@ impl Snapshot {
 
     /// The rows of all files.
     pub(crate) fn parse(&self, dir: &Path, defaults: &Defaults) -> Result<Vec<Row>, Vec<Fault>> {
+        self.locate(dir, defaults).map(|rows| rows.into_iter().map(|located| located.row).collect())
+    }
+
+    fn locate(&self, dir: &Path, defaults: &Defaults) -> Result<Vec<Located>, Vec<Fault>> {
         let (mut rows, mut faults) = (Vec::new(), Faults::default());
         for (name, bytes) in &self.files {
             let text = match std::str::from_utf8(bytes) {
@@ -178,9 +206,6 @@ impl Snapshot {
             read_toml(Page { file, source, defaults, lines, rows: &mut rows, faults: &mut faults }, text);
         }
         check::conflicts(&rows, &mut faults);
-        if !faults.is_empty() {
-            return Err(refused(dir, faults));
-        }
-        Ok(rows.into_iter().map(|located| located.row).collect())
+        if faults.is_empty() { Ok(rows) } else { Err(refused(dir, faults)) }
     }
 }

@@ -27,8 +27,8 @@ pub(crate) use self::{
     value::{Entry, Field, Item, Lines, Mark, Value},
 };
 pub use self::{
-    fault::{FAULTS_MAX, Fault},
-    folder::{FILE_OCTETS_MAX, FILES_MAX, FOLDER_OCTETS_MAX, read_folder},
+    fault::{FAULTS_MAX, Fault, count},
+    folder::{FILE_OCTETS_MAX, FILES_MAX, FOLDER_OCTETS_MAX, locate_folder, read_folder},
     toml_text::parse_toml,
     watch::{Reading, watch_folder},
 };

@@ -1,13 +1,15 @@
 //! Watching the inventory folder.
 //!
 //! The system's notices are only a hint to look: every look reads the whole folder, and the result
-//! is sent when it differs from the one sent last. A timer looks without any hint, so a lost notice,
+//! is sent when it differs from the one sent last. The folder is read when its files have been still for
+//! a second, so that a file that is written slowly is not taken by halves; who writes with longer pauses
+//! writes under another name and renames. A timer looks without any hint, so a lost notice,
 //! a file system without notices or a folder that was made anew costs time, never correctness.
 
 use std::{
     fs,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,8 +26,15 @@ use tokio::{
 use super::{Defaults, Fault, folder};
 use crate::change::Row;
 
-/// How long after a hint the folder is read: an editor's save is several steps.
+/// How long after a hint the folder is looked at: an editor may take the old file away first.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How long names, lengths and times of the files must have been the same: a file that is still being written
+/// must not be taken for the whole.
+const STILL: Duration = Duration::from_secs(1);
+/// Shortest pause before the files are looked at again while they change.
+const STILL_LOOK: Duration = Duration::from_millis(20);
+/// How long the files may keep changing until that is told; they are not read before they are still.
+const RESTLESS: Duration = Duration::from_secs(30);
 /// Shortest time between two looks of the timer.
 const EVERY_MIN: Duration = Duration::from_millis(10);
 
@@ -60,6 +69,8 @@ pub async fn watch_folder(
     let mut sent = None;
     let mut always = true;
     loop {
+        let Some(told) = still(&dir, &out).await else { return };
+        always |= told;
         let known = if always { None } else { sent };
         let looked = task::spawn_blocking(move || {
             let seen = look.read(known);
@@ -92,6 +103,39 @@ pub async fn watch_folder(
             }
             () = time::sleep(every.max(EVERY_MIN)) => false,
         };
+    }
+}
+
+/// Waits until the files have been still. Whether a sentence was sent meanwhile, so that a reading must follow;
+/// None when nobody waits for readings any more.
+///
+/// Files whose last change is long enough ago, as after a rename, are still at once. The clock of a file system
+/// may differ from ours, so files that stay the same for as long are still whatever their times say.
+async fn still(dir: &Path, out: &mpsc::Sender<Reading>) -> Option<bool> {
+    let begin = time::Instant::now();
+    let (mut known, mut since, mut told) = (None, begin, false);
+    loop {
+        let path = dir.to_owned();
+        let Ok(now) = task::spawn_blocking(move || folder::stamps(&path)).await else { return Some(told) };
+        let Some(stamps) = &now else { return Some(told) };
+        let age = folder::last_change(stamps).map_or(STILL, |at| at.elapsed().unwrap_or_default());
+        if known != now {
+            (known, since) = (now, time::Instant::now());
+        }
+        let rest = STILL.saturating_sub(age.max(since.elapsed()));
+        if rest.is_zero() {
+            return Some(told);
+        }
+        if begin.elapsed() > RESTLESS && !told {
+            told = true;
+            if out.send(Reading::Broken(folder::restless(dir))).await.is_err() {
+                return None;
+            }
+        }
+        tokio::select! {
+            () = out.closed() => return None,
+            () = time::sleep(rest.max(STILL_LOOK)) => {}
+        }
     }
 }
 
