@@ -11,11 +11,11 @@ use crate::{
 
 /// Octets of the header.
 pub const HEADER: usize = 12;
-const FLAG_QR: u8 = 0x80;
-const FLAG_TC: u8 = 0x02;
+pub(super) const FLAG_QR: u8 = 0x80;
+pub(super) const FLAG_TC: u8 = 0x02;
 const FLAG_RD: u8 = 0x01;
 const FLAG_RA: u8 = 0x80;
-const FLAG_AD: u8 = 0x20;
+pub(super) const FLAG_AD: u8 = 0x20;
 const FLAG_CD: u8 = 0x10;
 const OPTION_EDE: u16 = 15;
 
@@ -57,7 +57,7 @@ fn u32_at(message: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*message.get(at..)?.first_chunk()?))
 }
 
-fn put_u16(message: &mut [u8], at: usize, value: u16) {
+pub(super) fn put_u16(message: &mut [u8], at: usize, value: u16) {
     if let Some(place) = message.get_mut(at..at + 2) {
         place.copy_from_slice(&value.to_be_bytes());
     }
@@ -81,7 +81,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The end of the question section of a message with one question.
-fn question_end(message: &[u8]) -> Option<usize> {
+pub(super) fn question_end(message: &[u8]) -> Option<usize> {
     if u16_at(message, 4)? != 1 {
         return None;
     }
@@ -137,7 +137,7 @@ pub fn smallest_ttl(message: &[u8]) -> Option<u32> {
 
 /// Whether the reply says that the name or the type does not exist. A chain of CNAME whose end
 /// does not exist counts too, and is told by its SOA (RFC 2308 section 2).
-fn is_negative(message: &[u8], places: &[Place]) -> bool {
+pub(super) fn is_negative(message: &[u8], places: &[Place]) -> bool {
     rcode_of(message) == rcode::NXDOMAIN
         || !places.iter().any(|place| place.section == 0)
         || places.iter().any(|place| place.section == 1 && place.rtype == rtype::SOA)
@@ -150,7 +150,7 @@ fn asked_type(message: &[u8]) -> u16 {
 }
 
 /// RFC 2181 section 8: a TTL with the highest bit set is zero.
-fn lifetime(ttl: u32) -> u32 {
+pub(super) fn lifetime(ttl: u32) -> u32 {
     if ttl > i32::MAX as u32 { 0 } else { ttl }
 }
 
@@ -246,92 +246,6 @@ pub fn append_options(reply: &mut Vec<u8>, options: &[u8]) {
     reply.extend_from_slice(options);
 }
 
-/// A reply as it is remembered: without OPT, with the places of its TTLs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Counts of the three sections.
-    counts: [u16; 3],
-    /// What follows the question.
-    records: Box<[u8]>,
-    /// Where TTLs lie in `records`.
-    ttls: Box<[u16]>,
-    /// Response code.
-    pub rcode: u16,
-    /// The resolver vouches for the data (DNSSEC).
-    authentic: bool,
-    /// Seconds for which the reply holds; `None` if it says nothing about that.
-    pub ttl: Option<u32>,
-    /// Whether it says that something does not exist.
-    pub negative: bool,
-}
-
-impl Kept {
-    /// Takes a resolver's reply to `question` apart. `None` if it is damaged, truncated or answers
-    /// something else.
-    pub fn parse(message: &[u8], question: &[u8]) -> Option<Self> {
-        let (flags, more) = (*message.get(2)?, *message.get(3)?);
-        let start = question_end(message)?;
-        if flags & FLAG_QR == 0 || flags & FLAG_TC != 0 || !message.get(HEADER..start)?.eq_ignore_ascii_case(question) {
-            return None;
-        }
-        let places = places(message)?;
-        // Names may point backwards only, so what stands before the OPT does not need it. What
-        // stands behind it (hardly ever anything) is additional data, which may be left out.
-        let opt = places.iter().position(|place| place.rtype == rtype::OPT).unwrap_or(places.len());
-        if places.get(opt).is_some_and(|opt| opt.section != 2 || opt.ttl >> 24 != 0) {
-            return None;
-        }
-        let kept = places.get(..opt)?;
-        let end = kept.last().map_or(start, |place| place.end);
-        let count = |section| kept.iter().filter(|place| place.section == section).count() as u16;
-        Some(Self {
-            counts: [count(0), count(1), count(2)],
-            records: message.get(start..end)?.into(),
-            ttls: kept.iter().filter_map(|place| u16::try_from(place.fixed + 4 - start).ok()).collect(),
-            rcode: rcode_of(message),
-            authentic: more & FLAG_AD != 0,
-            ttl: smallest_ttl(message),
-            negative: is_negative(message, kept),
-        })
-    }
-
-    /// A reply without records.
-    pub fn empty(rcode: u16) -> Self {
-        Self {
-            counts: [0; 3],
-            records: Box::new([]),
-            ttls: Box::new([]),
-            rcode,
-            authentic: false,
-            ttl: None,
-            negative: true,
-        }
-    }
-
-    /// Octets on the heap.
-    pub fn size(&self) -> usize {
-        self.records.len() + self.ttls.len() * 2
-    }
-
-    /// The reply for one client, without OPT. Each TTL is `change`d.
-    pub fn write(&self, query: &Query, change: impl Fn(u32) -> u32) -> Vec<u8> {
-        let understands = query.ad || query.edns.is_some_and(|edns| edns.dnssec);
-        let mut out = query.reply(self.rcode, self.authentic && understands);
-        for (section, count) in self.counts.iter().enumerate() {
-            put_u16(&mut out, 6 + 2 * section, *count);
-        }
-        let base = out.len();
-        out.extend_from_slice(&self.records);
-        for at in &self.ttls {
-            let at = base + usize::from(*at);
-            if let Some(place) = out.get_mut(at..at + 4).and_then(|place| place.first_chunk_mut::<4>()) {
-                *place = change(lifetime(u32::from_be_bytes(*place))).to_be_bytes();
-            }
-        }
-        out
-    }
-}
-
 /// Cuts a reply to `size` octets at the border of a record. The OPT stays; TC is set when an answer
 /// or authority record is lost (RFC 2181 section 9: lost additional data need not be told). A reply
 /// that fits or does not parse is left alone.
@@ -405,7 +319,7 @@ pub(super) fn set_rcode(reply: &mut [u8], rcode: u16) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::kept::Kept, *};
     use crate::name::Name;
 
     fn question(name: &str, rtype: u16) -> Vec<u8> {
