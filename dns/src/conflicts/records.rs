@@ -251,7 +251,7 @@ impl<'a> Records<'a> {
         if let Some(range) = reverse_range(labels) {
             let is_apex = private_reverse_zones().contains(owner);
             if is_apex {
-                return Some("a reverse zone for private addresses is generated".into());
+                return Some("a reverse zone for private addresses is generated, with a SOA and NS of its own".into());
             }
             let (address, host) = self.index.host_within(range)?;
             let apex = reverse_zone(address);
@@ -274,7 +274,7 @@ impl<'a> Records<'a> {
         match *labels {
             ["arpa" | "private" | "public"] if rtype == rtype::DNAME => Some("zones are generated below".into()),
             [product, "private" | "public"] if self.is_product(product) => {
-                Some(format!("the zone of product {product} is generated"))
+                Some(format!("the zone of product {product} is generated, with a SOA and NS of its own"))
             }
             [proto, product, "private"] | [proto, _, product, "private"] if hides_below && proto.starts_with('_') => {
                 let serves = |name: &str| self.after.role_members(product, name) > 0;
