@@ -185,8 +185,9 @@ pub(crate) struct Status {
 /// `gatehouse accept`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A change that takes away many hosts at once, or the last member of a role, is held: names are answered as before
-until somebody accepts it.
+A change that takes away many hosts or records at once, a zone, all that a source holds, or the last member of a role
+in a product, is held: names are answered as before until somebody accepts it. Accepting makes what was held and no
+more; it is refused when one of its rows has changed meanwhile.
 
 Examples:
   gatehouse accept                                   # what is held, and why

@@ -38,7 +38,7 @@ pub enum Reason {
         /// Hosts that have names now.
         all: u64,
     },
-    /// A role name would no longer answer.
+    /// The product-wide name of a role would no longer answer.
     Role {
         /// The product.
         product: CompactString,
@@ -127,6 +127,9 @@ impl Reason {
 /// The reasons for which `set`, which leads from `before` to `after`, should be held; none when it may be served.
 ///
 /// A host counts as removed when its names go: removed, renamed, moved to another zone, or terminated.
+/// A role counts as emptied when its product-wide name would no longer answer. That a region or a zone loses its last
+/// member is not held: with one member per zone that happens with every host that is replaced.
+///
 /// A record counts as removed when nothing of its name and type is left, so that other data in its place is no loss.
 pub fn reasons(before: &State, after: &State, set: &ChangeSet) -> Vec<Reason> {
     let mut reasons = of_hosts(before, after, set);

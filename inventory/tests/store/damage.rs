@@ -207,3 +207,27 @@ async fn a_restored_backup_goes_on_in_the_next_epoch() {
     let again = opened(backup.path());
     assert_eq!((again.recovered, again.keeper.state().position().epoch), (None, 3));
 }
+
+/// The database breaks while it is open, and the standby journal is damaged too: what is held is taken from what can
+/// still be read of the database.
+#[tokio::test]
+async fn what_is_held_survives_a_rebuild_with_a_damaged_standby_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    edit(&keeper, (0..10).map(|n| Edit::Add(host(n))).collect()).await.unwrap();
+    edit(&keeper, (0..6).map(|n| Edit::Remove(crate::world::key(n))).collect()).await.unwrap();
+    let held = keeper.held();
+    assert_eq!(held.len(), 1);
+    edit(&keeper, vec![Edit::Add(host(100))]).await.unwrap();
+    let log = File::options().write(true).open(standby(folder.path(), "log")).unwrap();
+    log.write_all_at(&[0xa5; 64], log.metadata().unwrap().len() / 2).unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
+    assert_eq!(other.execute("DELETE FROM row WHERE key = 'web7.us-east-1a.acme'", []).unwrap(), 1);
+    drop(other);
+    edit(&keeper, vec![Edit::Remove(crate::world::key(7))]).await.unwrap();
+    assert_eq!(keeper.state().host_count(), 10);
+    assert_eq!(keeper.held(), held);
+    keeper.close().await;
+    let keeper = open(folder.path());
+    assert_eq!(keeper.held(), held);
+}

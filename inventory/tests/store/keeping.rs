@@ -500,3 +500,23 @@ async fn history_says_when_it_stopped_for_rows() {
     let rest = keeper.history_page(HistoryQuery { before_serial: Some(2), ..query(10) }).await.unwrap();
     assert_eq!((rest.sets.len(), rest.more, rest.cut), (1, false, 0));
 }
+
+#[tokio::test]
+async fn a_role_is_judged_by_its_product_wide_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let member = |n: u32, region: &str| {
+        host_with(n, "api", |h| {
+            (h.roles, h.region) = (Box::new(["db".into()]), region.into());
+            h.key.zone = format!("{region}a").into();
+        })
+    };
+    let (east, west) = (member(1, "us-east-1"), member(2, "us-west-2"));
+    let others = (10..20).map(|n| Edit::Add(host(n)));
+    applied(
+        edit(&keeper, [Edit::Add(east.clone()), Edit::Add(west.clone())].into_iter().chain(others).collect()).await,
+    );
+    applied(edit(&keeper, vec![Edit::Remove(west.key())]).await);
+    let (_, reasons) = held(edit(&keeper, vec![Edit::Remove(east.key())]).await);
+    assert_eq!(reasons, "it leaves role db of product acme without a running host; it has 1 now");
+}
