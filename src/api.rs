@@ -31,9 +31,11 @@ pub(crate) mod held;
 pub(crate) mod hosts;
 pub(crate) mod imports;
 mod live;
+mod patience;
 pub(crate) mod peer;
 pub(crate) mod records;
 pub(crate) mod serve;
+mod slots;
 #[cfg(test)]
 mod tests;
 

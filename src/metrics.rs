@@ -139,7 +139,12 @@ impl NodeMetrics {
         let now = api.connections.load(Relaxed);
         gauge(out, "gatehouse_api_connections", "Connections of the API now", now as f64)?;
         let read = |counter: &AtomicU64| counter.load(Relaxed) as f64;
-        counter(out, "gatehouse_api_connections_full", "Waits because of too many connections", read(&api.full))?;
+        counter(
+            out,
+            "gatehouse_api_connections_full",
+            "Connections refused because there were too many",
+            read(&api.full),
+        )?;
         let failures = read(&api.accept_failures);
         counter(out, "gatehouse_api_accept_failures", "Connections that could not be accepted", failures)?;
         counter(out, "gatehouse_api_given_up", "Requests that took too long", read(&api.given_up))?;

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 pub(crate) struct Counts {
     /// Connections now.
     pub connections: AtomicI64,
-    /// How often a connection had to wait because there were too many.
+    /// Connections refused because there were too many, in all or of one peer.
     pub full: AtomicU64,
     /// Connections that could not be accepted.
     pub accept_failures: AtomicU64,

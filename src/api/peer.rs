@@ -98,13 +98,18 @@ fn read_token(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl Peer {
+    /// Root or the user of the node, on this machine.
+    pub(crate) fn is_operator(self) -> bool {
+        matches!(self, Self::Socket(uid) if uid == 0 || uid == Uid::effective().as_raw())
+    }
+
     /// Whether the peer may write.
     ///
     /// # Errors
     /// 401 or 403 with the remedy.
     pub(crate) fn may_write(self, token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
         match self {
-            Self::Socket(uid) if uid == 0 || uid == Uid::effective().as_raw() => Ok(()),
+            Self::Socket(_) if self.is_operator() => Ok(()),
             Self::Socket(_) => {
                 let text = "only root and the user of the node may change anything; others may read";
                 Err(ApiError::new(StatusCode::FORBIDDEN, text))

@@ -392,6 +392,26 @@ async fn idle_connections_do_not_hold_up_the_end() {
     assert_eq!(ended.unwrap().unwrap(), Ok(()));
 }
 
+#[tokio::test]
+async fn connections_of_one_address_above_its_limit_are_told_so() {
+    let node = node().await;
+    let mut idle = Vec::new();
+    for _ in 0..super::slots::PER_PEER_MAX {
+        idle.push(TcpStream::connect(node.http).await.unwrap());
+    }
+    let mut refused = TcpStream::connect(node.http).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut refused, &mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && head.contains(&format!("content-length: {}\r\n", body.len())),
+        "{answer}"
+    );
+    assert!(serde_json::from_str::<Value>(body).unwrap()["error"].as_str().unwrap().contains("too many"));
+    assert_eq!(node.ask("GET", "/v1/hosts", "").await.0, 200);
+    drop(idle);
+}
+
 #[test]
 fn every_route_is_documented_and_every_documented_route_is_there() {
     let document: Value = serde_json::from_str(super::live::OPENAPI).unwrap();
