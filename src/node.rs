@@ -35,6 +35,7 @@ use crate::{
 
 pub(crate) mod bind;
 pub(crate) mod privileges;
+mod progress;
 mod signals;
 pub(crate) mod sources;
 pub(crate) mod task;
@@ -128,7 +129,8 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     serve_api(&mut tasks, &gate, &counts, bound.control, bound.http, &shutdown)
         .map_err(|e| Failure::new(Exit::Os, format!("the API cannot be served: {e}")))?;
     let config = Arc::new(start.config);
-    let opened = open(&config, start.restored).await?;
+    let opening = format!("opening the store in {}", config.node.data_dir.display());
+    let opened = progress::shown(opening, open(&config, start.restored)).await?;
     let keeper = opened.keeper.clone();
     let names = match bound.names {
         Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
@@ -146,7 +148,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     signals::tell(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
     let (sources, ready) = (app.sources.clone(), start.ready);
     tokio::spawn(async move {
-        sources.settled().await;
+        progress::shown("reading the inventory for the first time".into(), sources.settled()).await;
         ready();
     });
 

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use inventory::State;
@@ -40,6 +40,8 @@ use crate::{
     zones::Zones,
 };
 
+/// How often former zones are looked at while an answering thread may read them.
+const FREE_EVERY: Duration = Duration::from_millis(100);
 /// Datagrams that wait for the asynchronous side at most.
 const PENDING_MAX: usize = 4096;
 
@@ -117,7 +119,7 @@ impl Service {
         let (changed, soas) = watch::channel(Arc::new(service.engine.zones().soas()));
         service.start_notify(config, keys, soas);
         let (engine, progress) = (service.engine.clone(), service.progress.clone());
-        Ok((service, Follower { maker, engine, progress, state, states, changed }))
+        Ok((service, Follower { maker, engine, progress, state, states, changed, former: Vec::new() }))
     }
 
     /// Serves the zone of one file, and nothing else.
@@ -295,24 +297,48 @@ pub struct Follower {
     state: Arc<State>,
     states: watch::Receiver<Arc<State>>,
     changed: watch::Sender<Arc<Vec<(Name, Soa)>>>,
+    /// Former zones that an answering thread may still read: whoever lets go of them last frees them,
+    /// and a million names take a third of a second to free.
+    former: Vec<Arc<Zones>>,
 }
 
 impl Follower {
     /// Runs for as long as there is a publisher of states.
     pub async fn run(mut self) {
+        let mut look = tokio::time::interval(FREE_EVERY);
         // Secondaries get their differences a moment after the first answers, not before them.
-        tokio::task::block_in_place(|| {
-            publish(&self.engine, &self.progress, &self.state, || self.maker.recall(&self.engine.zones(), &self.state));
-        });
-        while self.states.changed().await.is_ok() {
+        let state = self.state.clone();
+        self.publish(state, |follower, state| follower.maker.recall(&follower.engine.zones(), state));
+        loop {
+            let changed = tokio::select! {
+                changed = self.states.changed() => changed,
+                _ = look.tick(), if !self.former.is_empty() => {
+                    self.free_former();
+                    continue;
+                }
+            };
+            if changed.is_err() {
+                return;
+            }
             let next = self.states.borrow_and_update().clone();
-            tokio::task::block_in_place(|| {
-                publish(&self.engine, &self.progress, &next, || {
-                    self.maker.advance(&self.engine.zones(), &self.state, &next)
-                });
+            self.publish(next, |follower, next| {
+                follower.maker.advance(&follower.engine.zones(), &follower.state, next)
             });
-            self.state = next;
             self.changed.send_replace(Arc::new(self.engine.zones().soas()));
         }
+    }
+
+    fn publish(&mut self, state: Arc<State>, make: impl FnOnce(&Self, &State) -> Zones) {
+        self.former.push(self.engine.zones_full());
+        tokio::task::block_in_place(|| {
+            publish(&self.engine, &self.progress, &state, || make(self, &state));
+        });
+        self.state = state;
+        self.free_former();
+    }
+
+    /// Frees the former zones that nobody reads any more.
+    fn free_former(&mut self) {
+        tokio::task::block_in_place(|| self.former.retain(|zones| Arc::strong_count(zones) > 1));
     }
 }

@@ -200,7 +200,8 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 
 fn trial(trial: &Trial, write: &Write) -> Result<(), Failure> {
     if write.json {
-        return print_json(trial);
+        print_json(trial)?;
+        return verdict(trial);
     }
     for line in &trial.first_rows {
         print(&format!("would {line}"))?;
@@ -210,7 +211,19 @@ fn trial(trial: &Trial, write: &Write) -> Result<(), Failure> {
         print(&format!("and {} more", all - trial.first_rows.len()))?;
     }
     let Trial { added, changed, unchanged, removed, .. } = trial;
-    print(&format!("would add {added}, change {changed}, remove {removed}, leave {unchanged} as they are"))
+    print(&format!("would add {added}, change {changed}, remove {removed}, leave {unchanged} as they are"))?;
+    for reason in &trial.held {
+        print(&format!("would be held until it is accepted: {reason}"))?;
+    }
+    verdict(trial)
+}
+
+/// A trial of an import that would be refused has failed.
+fn verdict(trial: &Trial) -> Result<(), Failure> {
+    match trial.refused.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Data, "the import would be refused").with_details(trial.refused.clone())),
+    }
 }
 
 /// Changes, each with who, when, why and the fields that differ.
