@@ -89,11 +89,15 @@ reopens files. Started as root, the node binds its ports and then becomes the us
 
 Examples:
   gatehouse serve --config /etc/gatehouse/gatehouse.toml
-  gatehouse serve --config gatehouse.toml --log-format json --log-level dns=debug,info")]
+  gatehouse serve --config gatehouse.toml --log-format json --log-level dns=debug,info
+  gatehouse serve --config gatehouse.toml --restored      # once, after putting back a backup of data_dir")]
 pub(crate) struct Serve {
     /// Configuration file
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_CONFIG", default_value = CONFIG_DEFAULT)]
     pub config: PathBuf,
+    /// The data folder is a backup that was put back: begin the next epoch, so that no serial is used twice
+    #[arg(long)]
+    pub restored: bool,
     /// How the log looks.
     #[command(flatten)]
     pub log: LogArgs,
@@ -181,8 +185,9 @@ pub(crate) struct Status {
 /// `gatehouse accept`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A change that takes away many hosts at once, or the last member of a role, is held: names are answered as before
-until somebody accepts it.
+A change that takes away many hosts or records at once, a zone, all that a source holds, or the last member of a role
+in a product, is held: names are answered as before until somebody accepts it. Accepting makes what was held and no
+more; it is refused when one of its rows has changed meanwhile.
 
 Examples:
   gatehouse accept                                   # what is held, and why

@@ -28,7 +28,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => {
             let log = start_log(&args.log)?;
             let config = check::load(&args.config)?;
-            node::run(Start { config, log, drop_privileges: true, ready: Box::new(|| ()) })
+            let restored = args.restored;
+            node::run(Start { config, log, drop_privileges: true, restored, ready: Box::new(|| ()) })
         }
         Command::Quickstart(args) => {
             let log = start_log(&args.log)?;

@@ -58,6 +58,8 @@ pub(crate) struct Start {
     pub log: LogLevel,
     /// Whether root becomes `[node] user`.
     pub drop_privileges: bool,
+    /// Whether a backup was put back into the data folder, so that the epoch must grow.
+    pub restored: bool,
     /// Called once names are answered and every source has come to something.
     pub ready: Box<dyn FnOnce() + Send>,
 }
@@ -128,7 +130,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
         .map_err(|e| Failure::new(Exit::Os, format!("the API cannot be served: {e}")))?;
     let config = Arc::new(start.config);
     let opening = format!("opening the store in {}", config.node.data_dir.display());
-    let opened = progress::shown(opening, open(&config)).await?;
+    let opened = progress::shown(opening, open(&config, start.restored)).await?;
     let keeper = opened.keeper.clone();
     let names = match bound.names {
         Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
@@ -162,11 +164,12 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
 }
 
 /// Opens the store on a thread of its own: it may have much to read.
-async fn open(config: &Arc<Config>) -> Result<Opened, Failure> {
+async fn open(config: &Arc<Config>, restored: bool) -> Result<Opened, Failure> {
     let dir = config.node.data_dir.clone();
     let product = config.product().cloned().unwrap_or_default();
     let review = move |_: &State, after: &State, set: &ChangeSet| names::review(&product, after, set);
-    let open = tokio::task::spawn_blocking(move || Keeper::open(&dir, Arc::new(review)));
+    let open = if restored { Keeper::open_restored } else { Keeper::open };
+    let open = tokio::task::spawn_blocking(move || open(&dir, Arc::new(review)));
     let opened = open.await.map_err(|e| Failure::new(Exit::Software, format!("opening the store failed: {e}")))?;
     let opened = opened.map_err(|e| Failure::new(Exit::Io, format!("the store cannot be opened: {e}")))?;
     if let Some(recovered) = &opened.recovered {

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Quickstart, log: LogLevel) -> Result<(), Failure> {
     let program = std::env::current_exe().unwrap_or_else(|_| "gatehouse".into());
     let banner = world.banner(&program, args.dir.is_some());
     let ready = Box::new(move || println!("{banner}"));
-    node::run(Start { config, log, drop_privileges: false, ready })
+    node::run(Start { config, log, drop_privileges: false, restored: false, ready })
         .map_err(|failure| other_ports(failure, args.port_base))
 }
 

@@ -16,13 +16,26 @@ use crate::{
 
 /// Answers one message. `out` is overwritten.
 pub fn answer(zones: &Zones, facts: &Facts, asker: &Asker, raw: &[u8], out: &mut Vec<u8>) -> Verdict {
-    match query::parse(raw) {
-        Ok(query) => Answering { zones, facts, asker, query: &query, proven: false }.run(out),
+    answer_parsed(zones, facts, asker, raw, &query::parse(raw), out)
+}
+
+/// [`answer`] for a message that has been read already.
+#[inline]
+pub(crate) fn answer_parsed(
+    zones: &Zones,
+    facts: &Facts,
+    asker: &Asker,
+    raw: &[u8],
+    parsed: &Result<Query<'_>, Fault>,
+    out: &mut Vec<u8>,
+) -> Verdict {
+    match parsed {
+        Ok(query) => Answering { zones, facts, asker, query, proven: false }.run(out),
         Err(Fault::Silence) => Verdict::Silence,
         Err(Fault::Code(code)) => {
-            bare_reply(raw, code, out);
-            let reason = if code == rcode::NOTIMP { Reason::Unsupported } else { Reason::Malformed };
-            Verdict::Reply { rcode: code, reason, proven: false }
+            bare_reply(raw, *code, out);
+            let reason = if *code == rcode::NOTIMP { Reason::Unsupported } else { Reason::Malformed };
+            Verdict::Reply { rcode: *code, reason, proven: false }
         }
     }
 }
@@ -84,16 +97,17 @@ impl<'a> Answering<'a> {
             _ => return self.short(out, rcode::REFUSED, Reason::NotOurs, cookie),
         }
         if matches!(query.qtype, rtype::AXFR | rtype::IXFR) {
-            let ixfr_from = if query.qtype == rtype::IXFR { query.ixfr_serial } else { None };
-            if query.qtype == rtype::IXFR && ixfr_from.is_none() || query.qtype == rtype::AXFR && !self.asker.stream {
+            if query.qtype == rtype::IXFR && query.ixfr_serial.is_none()
+                || query.qtype == rtype::AXFR && !self.asker.stream
+            {
                 return self.short(out, rcode::FORMERR, Reason::Malformed, cookie);
             }
-            return Verdict::Transfer { apex: Name::from_wire(query.name()), ixfr_from };
+            return Verdict::Transfer { apex: Name::from_wire(query.name()) };
         }
         let opt = self.opt(rcode::NOERROR, cookie);
         let limit = self.limit() - opt.as_ref().map_or(0, Opt::len);
         let mut reply = Reply::new(out, query, limit);
-        let Some(ending) = self.look_up(&mut reply) else { return self.outside(out, cookie) };
+        let Some(ending) = self.look_up(&mut reply) else { return self.outside(out, opt, cookie) };
         reply.finish(query, ending.flags | self.recursion_available(), ending.rcode, opt.as_deref());
         match ending.chase {
             Some(target) => Verdict::Chase { target },
@@ -101,8 +115,12 @@ impl<'a> Answering<'a> {
         }
     }
 
-    fn outside(&self, out: &mut Vec<u8>, cookie: Option<[u8; 24]>) -> Verdict {
+    /// A name that is not ours. The asker gets cookie, NSID and keepalive with a resolver's answer as
+    /// with our own: who expects a cookie discards a reply without one (RFC 7873 section 5.3).
+    fn outside(&self, out: &mut Vec<u8>, opt: Option<Opt>, cookie: Option<[u8; 24]>) -> Verdict {
         if self.recurses() {
+            out.clear();
+            out.extend_from_slice(opt.as_deref().and_then(|opt| opt.get(OPT_HEAD..)).unwrap_or_default());
             return Verdict::Forward;
         }
         self.short(out, rcode::REFUSED, Reason::NotOurs, cookie)
@@ -154,7 +172,7 @@ impl<'a> Answering<'a> {
         let (Some(option), Some(secret)) = (edns.cookie, self.facts.cookie_secrets.first()) else { return Ok(None) };
         match cookie::check(&self.facts.cookie_secrets, option, self.asker.now_s, self.asker.address) {
             CookieState::Malformed => return Err(()),
-            CookieState::Good { .. } => self.proven = true,
+            CookieState::Good => self.proven = true,
             CookieState::ClientOnly | CookieState::Bad => {}
         }
         let Some(client) = option.first_chunk::<8>() else { return Err(()) };
@@ -180,7 +198,7 @@ impl<'a> Answering<'a> {
         if edns.keepalive && self.asker.stream {
             push_option(&mut opt, 11, &self.facts.keepalive_ds.to_be_bytes());
         }
-        let length = (opt.len() - 11) as u16; // an id of 63 octets, a cookie and a keepalive are below 200
+        let length = (opt.len() - OPT_HEAD) as u16; // an id of 63 octets, a cookie and a keepalive are below 200
         opt[9..11].copy_from_slice(&length.to_be_bytes());
         Some(opt)
     }
@@ -188,6 +206,9 @@ impl<'a> Answering<'a> {
 
 /// OPT record of a reply.
 type Opt = smallvec::SmallVec<[u8; 64]>;
+/// Octets of an OPT record before its options.
+const OPT_HEAD: usize = 11;
+
 fn push_option(opt: &mut Opt, code: u16, data: &[u8]) {
     opt.extend_from_slice(&code.to_be_bytes());
     opt.extend_from_slice(&(data.len() as u16).to_be_bytes());

@@ -12,8 +12,6 @@ use siphasher::sip::SipHasher24;
 pub const OPTION_COOKIE: u16 = 10;
 /// A cookie is good for this many seconds (RFC 9018 section 4.3).
 pub const VALID_S: u32 = 3600;
-/// A cookie this old is replaced by a new one (RFC 9018 section 4.3).
-pub const RENEW_S: u32 = 1800;
 /// A cookie may come from this far in the future, by another replica's clock.
 pub const FUTURE_S: u32 = 300;
 
@@ -26,10 +24,7 @@ pub enum CookieState {
     /// A client cookie alone: the client asks for a server cookie.
     ClientOnly,
     /// Ours: the client has seen an answer sent to this address.
-    Good {
-        /// Time for a new one; otherwise the same may be sent back.
-        renew: bool,
-    },
+    Good,
     /// Not ours, too old or of another address.
     Bad,
     /// A length that no cookie has: FORMERR (RFC 7873 section 5.2.2).
@@ -108,8 +103,8 @@ pub fn make(secret: &Secret, client: &[u8; 8], now_s: u32, address: IpAddr) -> [
     cookie
 }
 
-/// Judges the data of a cookie option. `secrets` begins with the one that `make` uses now; a cookie
-/// made with a later one in the list is good, but to be renewed.
+/// Judges the data of a cookie option. A cookie made with any of `secrets` is good.
+/// Every answer carries a fresh one, so a client never has to ask for it.
 pub fn check(secrets: &[Secret], option: &[u8], now_s: u32, address: IpAddr) -> CookieState {
     let Some((client, server)) = option.split_first_chunk::<8>() else { return CookieState::Malformed };
     match server.len() {
@@ -125,9 +120,9 @@ pub fn check(secrets: &[Secret], option: &[u8], now_s: u32, address: IpAddr) -> 
         return CookieState::Bad;
     }
     let head = [1, *r0, *r1, *r2, *t0, *t1, *t2, *t3];
-    match secrets.iter().position(|secret| equal(&hash(secret, client, &head, address), tag)) {
-        Some(index) => CookieState::Good { renew: index > 0 || age > RENEW_S as i32 },
-        None => CookieState::Bad,
+    match secrets.iter().any(|secret| equal(&hash(secret, client, &head, address), tag)) {
+        true => CookieState::Good,
+        false => CookieState::Bad,
     }
 }
 
@@ -177,8 +172,8 @@ mod tests {
         assert_eq!(cookie.to_vec(), hex("010000005cf79f111f8130c3eee29480"));
         let option = [&client[..], &cookie].concat();
         let at = |now| check(&[secret(A)], &option, now, ip("198.51.100.100"));
-        assert_eq!(at(1_559_734_385), CookieState::Good { renew: true }, "A.2: 40 minutes later");
-        assert_eq!(at(1_559_731_985 + 60), CookieState::Good { renew: false });
+        assert_eq!(at(1_559_734_385), CookieState::Good, "A.2: 40 minutes later");
+        assert_eq!(at(1_559_731_985 + 60), CookieState::Good);
         let renewed = make(&secret(A), &client, 1_559_734_385, ip("198.51.100.100"));
         assert_eq!(renewed.to_vec(), hex("010000005cf7a871d4a564a1442aca77"));
     }
@@ -188,9 +183,9 @@ mod tests {
     fn vector_a3() {
         let option = hex("fc93fc62807ddb8601abcdef5cf78f71a314227b6679ebf5");
         let at = |now| check(&[secret(A)], &option, now, ip("203.0.113.203"));
-        assert_eq!(at(1_559_727_985 + 10), CookieState::Good { renew: false });
+        assert_eq!(at(1_559_727_985 + 10), CookieState::Good);
         assert_eq!(at(1_559_727_985 + VALID_S + 1), CookieState::Bad);
-        assert_eq!(at(1_559_727_985 - FUTURE_S), CookieState::Good { renew: false });
+        assert_eq!(at(1_559_727_985 - FUTURE_S), CookieState::Good);
         assert_eq!(at(1_559_727_985 - FUTURE_S - 1), CookieState::Bad);
     }
 
@@ -202,7 +197,7 @@ mod tests {
         let address = ip("2001:db8:220:1:59de:d0f4:8769:82b8");
         let option = hex("22681ab97d52c298010000005cf7c57926556bd0934c72f8");
         let now = 1_559_741_961;
-        assert_eq!(check(&[present, former], &option, now, address), CookieState::Good { renew: true });
+        assert_eq!(check(&[present, former], &option, now, address), CookieState::Good);
         assert_eq!(check(&[present], &option, now, address), CookieState::Bad);
         let client = hex("22681ab97d52c298").try_into().unwrap();
         let cookie = make(&present, &client, now, address);
@@ -226,7 +221,7 @@ mod tests {
     fn the_clock_wraps() {
         let cookie = make(&secret(A), &[7; 8], u32::MAX - 5, ip("192.0.2.1"));
         let option = [&[7; 8][..], &cookie].concat();
-        assert_eq!(check(&[secret(A)], &option, 10, ip("192.0.2.1")), CookieState::Good { renew: false });
+        assert_eq!(check(&[secret(A)], &option, 10, ip("192.0.2.1")), CookieState::Good);
         assert_eq!(check(&[secret(A)], &option, 10, ip("192.0.2.2")), CookieState::Bad, "another address");
     }
 

@@ -66,7 +66,7 @@ impl Editor {
     }
 
     /// Adds an empty zone; does nothing if there is one with this apex, or if there are 65,535 already.
-    /// Names that exist already and lie within it stay with the zone they are in: create zones before names.
+    /// Names that exist already and lie below it stay with the zone they are in: create zones before names.
     /// `serial_base` is added to the serials of later commits.
     pub fn add_zone(&mut self, apex: &Name, soa: Soa, generated: bool, serial_base: u32) {
         let Ok(id) = u16::try_from(self.list.len()) else { return };
@@ -75,9 +75,21 @@ impl Editor {
             return;
         }
         let existed = existing.exists();
+        // What stands there already was counted in the zone above, as a cut perhaps.
+        let before = usize::from(existing.zone);
+        let was_cut = std::mem::take(&mut existing.was_cut);
+        let present: usize = existing.sets.iter().map(RrSet::len).sum();
+        let counted = (present + existing.removed.len()).saturating_sub(existing.added.len()) as u64;
         existing.apex = true;
         existing.zone = id;
-        self.list.push(Arc::new(Zone::new(apex.clone(), soa, generated, serial_base)));
+        let mut zone = Zone::new(apex.clone(), soa, generated, serial_base);
+        zone.records = counted;
+        if let Some(above) = self.list.get_mut(before).filter(|_| existed) {
+            let above = Arc::make_mut(above);
+            above.cuts = above.cuts.saturating_sub(u32::from(was_cut));
+            above.records = above.records.saturating_sub(counted);
+        }
+        self.list.push(Arc::new(zone));
         if !existed {
             self.link(apex);
         }

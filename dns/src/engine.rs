@@ -12,7 +12,9 @@ use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
 use crate::{
-    answer::answer,
+    answer::{answer, answer_parsed},
+    cookie::{self, CookieState},
+    query::{self, Fault, Query},
     querylog::QueryLog,
     rate::{RateLimiter, Rated},
     stats::{Counters, Event},
@@ -96,6 +98,7 @@ impl Engine {
         &self,
         zones: &Zones,
         datagram: &Datagram<'_>,
+        parsed: &Result<Query<'_>, Fault>,
         counters: &Counters,
         out: &mut Vec<u8>,
     ) -> Option<Verdict> {
@@ -103,7 +106,7 @@ impl Engine {
         let trusted = self.is_trusted(address);
         let now_s = (datagram.now_ms / 1000) as u32; // RFC 9018 wants 32 bits, modulo
         let asker = Asker { address, stream: false, trusted, now_s, signature: None, spin: datagram.spin };
-        let verdict = answer(zones, &self.facts, &asker, datagram.query, out);
+        let verdict = answer_parsed(zones, &self.facts, &asker, datagram.query, parsed, out);
         match verdict {
             Verdict::Reply { rcode, reason, proven } => {
                 counters.answered(rcode, reason);
@@ -121,6 +124,22 @@ impl Engine {
         }
     }
 
+    /// Rate limiting of what was finished off the fast path; as there, trusted networks and holders
+    /// of a cookie are spared.
+    pub(crate) fn limit_slowly(&self, datagram: &Datagram<'_>, counters: &Counters, out: &mut Vec<u8>) {
+        if !self.is_trusted(datagram.peer.ip()) && !self.is_proven(datagram) {
+            self.limit(datagram, counters, out);
+        }
+    }
+
+    fn is_proven(&self, datagram: &Datagram<'_>) -> bool {
+        let (address, now_s) = (datagram.peer.ip(), (datagram.now_ms / 1000) as u32); // as in `answer_datagram`
+        let option = query::parse(datagram.query).ok().and_then(|query| query.edns?.cookie);
+        option.is_some_and(|option| {
+            cookie::check(&self.facts.cookie_secrets, option, now_s, address) == CookieState::Good
+        })
+    }
+
     /// Response rate limiting: the answer stays, is cut to a truncated header and question, or is dropped.
     fn limit(&self, datagram: &Datagram<'_>, counters: &Counters, out: &mut Vec<u8>) {
         let Some(rate) = &self.rate else { return };
@@ -128,7 +147,7 @@ impl Engine {
             Rated::Pass => {}
             Rated::Slip => {
                 counters.event(Event::RateSlipped);
-                crate::query::cut_to_question(datagram.query, out);
+                query::cut_to_question(datagram.query, out);
             }
             Rated::Drop => {
                 counters.event(Event::RateDropped);

@@ -51,12 +51,14 @@ impl Settings {
     }
 }
 
-/// Joins labels to a name. Inventory labels have at most 63 octets, and at most five stand together.
+/// Joins labels to a name. Inventory labels have at most 63 octets, and at most five stand together;
+/// what a longer one has too much is left out, so that the name is a name whatever was stored.
 pub(crate) fn join(labels: &[&str]) -> Name {
     let mut wire = Vec::with_capacity(64);
     for label in labels {
-        wire.push(label.len() as u8); // checked when the inventory was read
-        wire.extend_from_slice(label.as_bytes());
+        let label = &label.as_bytes()[..label.len().min(63)];
+        wire.push(label.len() as u8); // at most 63
+        wire.extend_from_slice(label);
     }
     wire.push(0);
     Name::from_wire(&wire)
@@ -75,13 +77,16 @@ pub(crate) fn role_name(role: &str, scope: Option<&str>, product: &str) -> Name 
     }
 }
 
-/// `_x._tcp` in a scope.
-pub(crate) fn service_name(role: &str, proto: &str, scope: Option<&str>, product: &str) -> Name {
+/// `_x._tcp` in a scope; `None` for a role whose label has no octet left for the `_`.
+pub(crate) fn service_name(role: &str, proto: &str, scope: Option<&str>, product: &str) -> Option<Name> {
     let (role, proto) = (format!("_{role}"), format!("_{proto}"));
-    match scope {
+    if role.len() > 63 {
+        return None;
+    }
+    Some(match scope {
         Some(scope) => join(&[&role, &proto, scope, product, "private"]),
         None => join(&[&role, &proto, product, "private"]),
-    }
+    })
 }
 
 /// Whether the product-wide name of a role answers with the members of the own region.
@@ -147,8 +152,10 @@ fn role_records(
             let (rtype, rdata) = address_data(address);
             out.push(Rr { owner: owner.clone(), rtype, ttl, rdata });
         }
-        if let Some((port, proto)) = definition.and_then(|role| Some((role.port?, role.proto.as_str()))) {
-            let owner = service_name(role, proto, scope, product);
+        let service = definition.and_then(|role| Some((role.port?, role.proto.as_str())));
+        if let Some((port, proto)) = service
+            && let Some(owner) = service_name(role, proto, scope, product)
+        {
             out.push(Rr { owner, rtype: rtype::SRV, ttl, rdata: service_data(port, own) });
         }
     }

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+mod biglist;
 pub mod bind;
 pub mod compare;
 pub mod config;

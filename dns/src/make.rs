@@ -1,13 +1,13 @@
 //! Zones from a state: all at once, or the next from the present ones and what changed.
 //!
-//! [`Maker::advance`] costs O(changed names). Three rare changes build everything anew, off the
-//! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, or
-//! so many changes were missed that the state no longer remembers them.
+//! [`Maker::advance`] costs O(changed names). Four rare changes build everything anew, off the
+//! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, a
+//! host makes the first names of a zone inside another (`beta.private` in a static `private`), or so many changes were missed that the state no longer remembers them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use compact_str::CompactString;
-use inventory::{ChangeSet, Host, Row, State, position::soa_serial};
+use inventory::{ChangeSet, Host, Row, RowChange, State, position::soa_serial};
 
 use crate::{
     edit::Editor,
@@ -15,9 +15,9 @@ use crate::{
         NEAREST_ROLES, Settings, address_data, host_records, is_nearest, own_name, private_reverse_zones,
         reverse_zones_of, role_name, service_name,
     },
-    name::Name,
+    name::{self, Name},
     node::RrSet,
-    rr::{Rdata, rtype},
+    rr::{Rdata, Rr, rtype},
     statics,
     zone::{Soa, ZoneDiff},
     zones::Zones,
@@ -62,15 +62,18 @@ impl Maker {
         for product in &products {
             self.add_product(&mut editor, product, serial);
         }
-        for apex in private_reverse_zones() {
-            self.add_generated_zone(&mut editor, &apex, &self.settings.product, serial);
+        // Zones before names: a name goes into the zones that are there when it comes.
+        let reverse: BTreeSet<Name> =
+            state.hosts().filter(|host| host.is_named()).flat_map(|host| reverse_zones_of(host)).collect();
+        for apex in private_reverse_zones().iter().chain(&reverse) {
+            self.add_generated_zone(&mut editor, apex, &self.settings.product, serial);
         }
         for record in state.records() {
             statics::add(&mut editor, record, self.settings.ttl);
         }
         let mut touched = Touched::default();
         for (i, host) in state.hosts().enumerate() {
-            self.add_host(&mut editor, host, state, serial);
+            self.add_host(&mut editor, host, state);
             self.touch(host, state, &mut touched);
             if i % HOSTS_PER_FLUSH == HOSTS_PER_FLUSH - 1 {
                 // Short names of hosts that are still to come are looked at again with them.
@@ -89,7 +92,10 @@ impl Maker {
     /// The zones of `state`, made from those of an earlier state and the change sets between.
     pub fn advance(&self, zones: &Zones, before: &State, state: &State) -> Zones {
         match state.changes_since(before.position().serial) {
-            Some(sets) if before.position().epoch == state.position().epoch && !sets.iter().any(|s| needs_build(s)) => {
+            Some(sets)
+                if before.position().epoch == state.position().epoch
+                    && !sets.iter().any(|set| needs_build(set) || splits_zone(zones, set)) =>
+            {
                 self.edit(zones, before, state, &sets).commit(state.position().soa_serial())
             }
             _ => self.build(state),
@@ -101,7 +107,7 @@ impl Maker {
         let mut list = zones.zones.to_vec();
         let (mut past_zones, mut past) = (zones.clone(), state.clone());
         let sets: Vec<&Arc<ChangeSet>> = state.history().collect();
-        for set in sets.into_iter().rev().take_while(|set| !needs_build(set)) {
+        for set in sets.into_iter().rev().take_while(|set| !needs_build(set) && !touches_inner_zone(zones, set)) {
             let serial = set.serial.saturating_sub(1);
             let rows = set.rows.iter().map(inventory::RowChange::inverse).collect();
             let inverse = Arc::new(ChangeSet { serial, rows, ..ChangeSet::clone(set) });
@@ -132,7 +138,17 @@ impl Maker {
         let mut editor = Editor::new(zones);
         let serial = state.position().soa_serial();
         let mut touched = Touched::default();
-        for change in sets.iter().flat_map(|set| &set.rows) {
+        let changes = || sets.iter().flat_map(|set| &set.rows);
+        for change in changes() {
+            self.touch_product(change, before, state, &mut touched);
+            if let Some(Row::Host(host)) = &change.new {
+                self.add_zones_of(&mut editor, host, serial);
+            }
+        }
+        for change in changes() {
+            for row in [&change.old, &change.new].into_iter().flatten() {
+                self.touch_static(row, before, state, &mut touched);
+            }
             match &change.old {
                 Some(Row::Host(host)) => {
                     for rr in host_records(host, before, &self.settings) {
@@ -145,8 +161,7 @@ impl Maker {
             }
             match &change.new {
                 Some(Row::Host(host)) => {
-                    self.add_product(&mut editor, &host.key.product, serial);
-                    self.add_host(&mut editor, host, state, serial);
+                    self.add_host(&mut editor, host, state);
                     self.touch(host, state, &mut touched);
                 }
                 Some(Row::Record(record)) => statics::add(&mut editor, record, self.settings.ttl),
@@ -159,12 +174,9 @@ impl Maker {
     }
 
     fn add_product(&self, editor: &mut Editor, product: &str, serial: u32) {
-        let private = crate::generate::join(&[product, "private"]);
-        if editor.has_zone(&private) {
-            return;
+        for top in ["private", "public"] {
+            self.add_generated_zone(editor, &crate::generate::join(&[product, top]), product, serial);
         }
-        self.add_generated_zone(editor, &private, product, serial);
-        self.add_generated_zone(editor, &crate::generate::join(&[product, "public"]), product, serial);
     }
 
     fn add_generated_zone(&self, editor: &mut Editor, apex: &Name, product: &str, serial: u32) {
@@ -186,12 +198,17 @@ impl Maker {
         editor.add(apex, rtype::NS, self.settings.ttl, Rdata::from(&*server));
     }
 
-    fn add_host(&self, editor: &mut Editor, host: &Host, state: &State, serial: u32) {
+    /// The zones that a host's names lie in.
+    fn add_zones_of(&self, editor: &mut Editor, host: &Host, serial: u32) {
         if host.is_named() {
+            self.add_product(editor, &host.key.product, serial);
             for apex in reverse_zones_of(host) {
                 self.add_generated_zone(editor, &apex, &self.settings.product, serial);
             }
         }
+    }
+
+    fn add_host(&self, editor: &mut Editor, host: &Host, state: &State) {
         for rr in host_records(host, state, &self.settings) {
             editor.add(&rr.owner, rr.rtype, rr.ttl, rr.rdata);
         }
@@ -204,6 +221,36 @@ impl Maker {
                 touched.nearest.insert((host.key.product.clone(), role.clone()));
             }
         }
+    }
+
+    /// The nearest names of a product whose first host comes or last one goes.
+    fn touch_product(&self, change: &RowChange, before: &State, state: &State, touched: &mut Touched) {
+        for row in [&change.old, &change.new].into_iter().flatten() {
+            let Row::Host(host) = row else { continue };
+            let product = &host.key.product;
+            if self.has_product(before, product) != self.has_product(state, product) {
+                touched.nearest.extend(NEAREST_ROLES.iter().map(|role| (product.clone(), (*role).into())));
+            }
+        }
+    }
+
+    /// A static record at the product-wide name of a nearest role: it takes the place of what is made there.
+    fn touch_static(&self, row: &Row, before: &State, state: &State, touched: &mut Touched) {
+        let Row::Record(record) = row else { return };
+        let labels: Vec<&str> = record.key.name.split('.').collect();
+        let (role, product) = match labels[..] {
+            [role, product, "private"] => (role, product),
+            [service, _, product, "private"] => (service.strip_prefix('_').unwrap_or_default(), product),
+            _ => return,
+        };
+        let nearest = |state: &State| is_nearest(role, state.role(role).map(|role| &**role));
+        if nearest(before) || nearest(state) {
+            touched.nearest.insert((product.into(), role.into()));
+        }
+    }
+
+    fn has_product(&self, state: &State, product: &str) -> bool {
+        product == self.settings.product || state.product(product).is_some()
     }
 
     /// Short names: a CNAME while exactly one host has the name in the scope.
@@ -245,26 +292,48 @@ impl Maker {
         }
     }
 
-    /// Product-wide names of nearest roles: the members in the own region while there are any, else all others.
+    /// Product-wide names of nearest roles: static addresses if there are any, else the members in the own region
+    /// while there are any, else all others.
     fn set_nearest(&self, editor: &mut Editor, state: &State, touched: &BTreeSet<(CompactString, CompactString)>) {
+        const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
         for (product, role) in touched {
-            let definition = state.role(role).map(|role| &**role);
             let owner_of = |scope: Option<&str>| role_name(role, scope, product);
-            let mut found = false;
-            for rtype in [rtype::A, rtype::AAAA] {
-                found |= self.set_nearest_type(editor, state, product, rtype, &owner_of);
-            }
-            if !found && NEAREST_ROLES.contains(&role.as_str()) {
-                for address in &self.settings.own_addresses {
-                    let (rtype, rdata) = address_data(*address);
-                    editor.add(&owner_of(None), rtype, self.settings.ttl, rdata);
+            if !self.set_static(editor, state, &owner_of(None), &ADDRESSES) {
+                let mut found = false;
+                for rtype in ADDRESSES {
+                    found |= self.set_nearest_type(editor, state, product, rtype, &owner_of);
+                }
+                if !found && NEAREST_ROLES.contains(&role.as_str()) && self.has_product(state, product) {
+                    for address in &self.settings.own_addresses {
+                        let (rtype, rdata) = address_data(*address);
+                        editor.add(&owner_of(None), rtype, self.settings.ttl, rdata);
+                    }
                 }
             }
-            if let Some(proto) = definition.filter(|role| role.port.is_some()).map(|role| role.proto.as_str()) {
-                let owner_of = |scope: Option<&str>| service_name(role, proto, scope, product);
+            let proto = state.role(role).filter(|role| role.port.is_some()).map(|role| role.proto.as_str());
+            let Some(proto) = proto.filter(|proto| service_name(role, proto, None, product).is_some()) else {
+                continue;
+            };
+            let owner_of = |scope: Option<&str>| service_name(role, proto, scope, product).unwrap_or_else(Name::root);
+            if !self.set_static(editor, state, &owner_of(None), &[rtype::SRV]) {
                 self.set_nearest_type(editor, state, product, rtype::SRV, &owner_of);
             }
         }
+    }
+
+    /// Makes the sets of these types at a name what the static records say; false when there are none.
+    fn set_static(&self, editor: &mut Editor, state: &State, owner: &Name, types: &[u16]) -> bool {
+        let records = state.records_at(owner.to_string().trim_end_matches('.'));
+        let read = |record: &Arc<_>| statics::read(record, self.settings.ttl).ok();
+        let found: Vec<Rr> = records.filter_map(read).filter(|rr| types.contains(&rr.rtype)).collect();
+        for rtype in types.iter().filter(|_| !found.is_empty()) {
+            let mut wanted: Option<RrSet> = None;
+            for rr in found.iter().filter(|rr| rr.rtype == *rtype) {
+                wanted.get_or_insert_with(|| RrSet::new(*rtype, rr.ttl)).insert(rr.rdata.clone());
+            }
+            editor.replace(owner, *rtype, wanted);
+        }
+        !found.is_empty()
     }
 
     fn set_nearest_type(
@@ -299,4 +368,26 @@ fn needs_build(set: &ChangeSet) -> bool {
         Row::Record(record) => record.key.rtype == "SOA",
         Row::Host(_) => false,
     })
+}
+
+/// Apexes of the zones that the hosts of a change set have names in.
+fn apexes(set: &ChangeSet) -> impl Iterator<Item = Name> {
+    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().flat_map(|row| {
+        let host = if let Row::Host(host) = row { Some(host) } else { None };
+        let of = |host: &Arc<Host>| {
+            let product = ["private", "public"].map(|top| crate::generate::join(&[&host.key.product, top]));
+            product.into_iter().chain(reverse_zones_of(host)).collect::<Vec<_>>()
+        };
+        host.map(of).unwrap_or_default()
+    })
+}
+
+/// Whether a change set makes a zone inside a present one, whose names would have to move.
+fn splits_zone(zones: &Zones, set: &ChangeSet) -> bool {
+    apexes(set).any(|apex| zones.zone(&apex).is_none() && zones.zone_for(&apex).is_some())
+}
+
+/// Whether a change set may have made a zone inside another.
+fn touches_inner_zone(zones: &Zones, set: &ChangeSet) -> bool {
+    apexes(set).any(|apex| name::parent(&apex).is_some_and(|above| zones.zone_for(above).is_some()))
 }

@@ -3,18 +3,18 @@
 //! Layout after the header: the owner name in wire form, then the RRsets in order of type, each as
 //! `type u16, count u16, length u32` (native order) and a body of `length` octets. The body is what
 //! an answer carries: whole records whose owner is the compression pointer 0xC00C, so an answer to
-//! the question for this name is one copy. Sets of more than [`SMALL_SET_MAX`] records live in
-//! persistent vectors instead, because packing them anew for each new member would cost their size.
+//! the question for this name is one copy. Sets of more than [`SMALL_SET_MAX`] records are
+//! lists of their own instead, because packing them anew for each new member would cost their size.
 
-use imbl::Vector;
 use triomphe::{Arc, ThinArc};
 
 use crate::{
+    biglist::BigList,
     rr::{CLASS_IN, Rdata, rtype},
     sys,
 };
 
-/// Records of a set that is kept packed; larger ones become vectors.
+/// Records of a set that is kept packed; larger ones become lists of their own.
 pub(crate) const SMALL_SET_MAX: usize = 64;
 /// Octets of a record before its RDATA: pointer, type, class, TTL, length.
 pub(crate) const RR_HEAD: usize = 12;
@@ -48,7 +48,7 @@ pub(crate) struct Node(ThinArc<Head, u8>);
 struct BigSet {
     rtype: u16,
     ttl: u32,
-    data: Vector<Rdata>,
+    data: BigList,
 }
 
 /// An RRset as answers see it.
@@ -70,7 +70,7 @@ pub(crate) enum SetRef<'a> {
         /// Time to live in seconds.
         ttl: u32,
         /// RDATA of each, sorted.
-        data: &'a Vector<Rdata>,
+        data: &'a BigList,
     },
 }
 
@@ -194,7 +194,7 @@ pub(crate) struct RrSet {
 #[derive(Clone, PartialEq, Eq)]
 enum Data {
     Small(Vec<Rdata>),
-    Big(Vector<Rdata>),
+    Big(BigList),
 }
 
 impl RrSet {
@@ -231,7 +231,7 @@ impl RrSet {
     pub(crate) fn contains(&self, rdata: &Rdata) -> bool {
         match &self.data {
             Data::Small(list) => list.binary_search(rdata).is_ok(),
-            Data::Big(list) => list.binary_search(rdata).is_ok(),
+            Data::Big(list) => list.contains(rdata),
         }
     }
 
@@ -245,10 +245,7 @@ impl RrSet {
                     self.data = Data::Big(list.drain(..).collect());
                 }
             }
-            Data::Big(list) => {
-                let Err(at) = list.binary_search(&rdata) else { return false };
-                list.insert(at, rdata);
-            }
+            Data::Big(list) => return list.insert(rdata),
         }
         true
     }
@@ -261,8 +258,9 @@ impl RrSet {
                 list.remove(at);
             }
             Data::Big(list) => {
-                let Ok(at) = list.binary_search(rdata) else { return false };
-                list.remove(at);
+                if !list.remove(rdata) {
+                    return false;
+                }
                 // Half of the limit, so that a set at the border does not change its form with every change.
                 if list.len() <= SMALL_SET_MAX / 2 {
                     self.data = Data::Small(list.iter().cloned().collect());

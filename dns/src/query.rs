@@ -3,10 +3,12 @@
 //! Strangers send these bytes. Nothing is allocated, every offset is checked, and whatever is wrong
 //! ends as a [`Fault`] that says which answer, if any, the RFCs want.
 
+use smallvec::SmallVec;
+
 use crate::{
-    name::{NAME_MAX, wire_len},
+    name::NAME_MAX,
     rr::{rcode, rtype},
-    table::Hashed,
+    table::{Hashed, Index},
 };
 
 /// Octets of a DNS header.
@@ -51,8 +53,8 @@ pub(crate) struct Edns<'a> {
 pub(crate) struct Query<'a> {
     /// The whole message.
     pub(crate) raw: &'a [u8],
-    name: [u8; NAME_MAX],
-    name_len: u8,
+    name: SmallVec<[u8; 64]>,
+    index: Index,
     /// Type asked for.
     pub(crate) qtype: u16,
     /// Class asked for.
@@ -70,7 +72,19 @@ pub(crate) struct Query<'a> {
 impl Query<'_> {
     /// Name asked for, in lower case.
     pub(crate) fn name(&self) -> &[u8] {
-        &self.name[..usize::from(self.name_len)]
+        &self.name
+    }
+
+    /// The name asked for, ready to be looked up.
+    #[inline]
+    pub(crate) fn hashed(&self) -> Hashed<'_> {
+        Hashed::with(&self.name, &self.index)
+    }
+
+    /// Hash of the name asked for.
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.index.hash()
     }
 
     /// Octets that a reply over UDP may have, given our own limit.
@@ -115,8 +129,8 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Query<'_>, Fault> {
     }
     let mut query = Query {
         raw,
-        name: [0; NAME_MAX],
-        name_len: 1,
+        name: SmallVec::from_slice(&[0]),
+        index: Index::of(&[0]),
         qtype: 0,
         qclass: 0,
         question_end: HEADER,
@@ -154,18 +168,6 @@ pub(crate) fn parse(raw: &[u8]) -> Result<Query<'_>, Fault> {
     Ok(query)
 }
 
-/// The hash under which the name of a message's question would be found; none if there is no whole name.
-#[inline]
-pub(crate) fn question_hash(raw: &[u8]) -> Option<u64> {
-    let wire = raw.get(HEADER..)?;
-    let length = wire_len(wire)?;
-    let mut name = [0; NAME_MAX];
-    let name = &mut name[..length];
-    name.copy_from_slice(&wire[..length]);
-    name.make_ascii_lowercase();
-    Some(Hashed::new(name).hash(0))
-}
-
 /// Cuts a reply down to header and question with TC set: the client comes again over TCP.
 pub(crate) fn cut_to_question(raw: &[u8], reply: &mut Vec<u8>) {
     let Ok(query) = parse(raw) else { return };
@@ -187,16 +189,15 @@ fn question(query: &mut Query<'_>) -> Result<(), Fault> {
         if length > 63 || next > NAME_MAX {
             return Err(FORMERR);
         }
-        let label = wire.get(at..next).ok_or(FORMERR)?;
-        query.name[at..next].copy_from_slice(label);
         at = next;
         if length == 0 {
             break;
         }
     }
+    query.name = SmallVec::from_slice(wire.get(..at).ok_or(FORMERR)?);
     // Length octets are below 64, so lowering all octets at once leaves them alone.
-    query.name[..at].make_ascii_lowercase();
-    query.name_len = at as u8; // at most NAME_MAX
+    query.name.make_ascii_lowercase();
+    query.index = Index::of(&query.name);
     let tail = wire.get(at..at + 4).ok_or(FORMERR)?;
     query.qtype = u16::from_be_bytes([tail[0], tail[1]]);
     query.qclass = u16::from_be_bytes([tail[2], tail[3]]);

@@ -1,6 +1,7 @@
-//! The optional query log: one line per answered datagram.
+//! The optional query log: one line per query, over whatever transport.
 //!
-//! `2026-01-31T12:00:00.000Z 10.1.2.3#4242 www.acme.private. A NOERROR`; the time is that of writing.
+//! `2026-01-31T12:00:00.000Z 10.1.2.3#4242 www.acme.private. A NOERROR udp`; the time is that of writing,
+//! and `-` stands for what is not known or was not sent.
 //! Answering threads only copy the question into a bounded queue; one thread formats and writes. A
 //! full queue or a full disk loses lines, which are counted, and never an answer. Flushed every
 //! second; a crash loses that second. The file is opened anew on request, for log rotation.
@@ -20,7 +21,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use crate::{name, query, rr::rcode_name, text};
+use crate::{name, query, rr::rcode_name, stream::Transport, text};
 
 /// Lines that wait for the writer at most.
 const QUEUE: usize = 16_384;
@@ -28,6 +29,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 struct Entry {
     peer: SocketAddr,
+    transport: Transport,
     question: SmallVec<[u8; 64]>,
     rcode: Option<u8>,
 }
@@ -56,9 +58,9 @@ impl QueryLog {
     }
 
     /// Notes one exchange; an empty reply was not sent.
-    pub(crate) fn record(&self, peer: SocketAddr, query: &[u8], reply: &[u8]) {
+    pub(crate) fn record(&self, peer: SocketAddr, transport: Transport, query: &[u8], reply: &[u8]) {
         let question = query.get(query::HEADER..).map(SmallVec::from_slice).unwrap_or_default();
-        let entry = Entry { peer, question, rcode: reply.get(3).map(|flags| flags & 15) };
+        let entry = Entry { peer, transport, question, rcode: reply.get(3).map(|flags| flags & 15) };
         if self.queue.try_send(entry).is_err() {
             self.shared.lost.fetch_add(1, Relaxed);
         }
@@ -131,7 +133,8 @@ impl Writer {
             None => ("-".into(), "-".into()),
         };
         let rcode = entry.rcode.map_or("-".into(), |code| rcode_name(code.into()));
-        if writeln!(self.out, "{now:.3} {} {asked} {qtype} {rcode}", show_peer(entry.peer)).is_err() {
+        let (peer, transport) = (show_peer(entry.peer), entry.transport.name());
+        if writeln!(self.out, "{now:.3} {peer} {asked} {qtype} {rcode} {transport}").is_err() {
             self.shared.lost.fetch_add(1, Relaxed);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Names inside a reply are written in full once, in the question or in RDATA, and pointed at from
 //! owners (RFC 1035 section 4.1.4). What does not fit is left out at a record's border; the caller
-//! says whether that means TC. The OPT record always has its place kept (RFC 6891 section 7).
+//! says whether that means TC. Of an additional set nothing is left when it does not fit whole. The OPT record always has its place kept (RFC 6891 section 7).
 
 use smallvec::SmallVec;
 
@@ -81,9 +81,7 @@ impl<'o> Reply<'o> {
             }
             SetRef::Packed { rtype, body, .. } => self.each(section, owner, rtype, set.ttl(), Packed::new(body)),
             SetRef::Big { rtype, ttl, data } => {
-                let first = spin as usize % data.len();
-                let rotated = (first..data.len()).chain(0..first).filter_map(|i| data.get(i));
-                self.each(section, owner, rtype, ttl, rotated.map(|rdata| &**rdata))
+                self.each(section, owner, rtype, ttl, data.iter_from(spin).map(|rdata| &**rdata))
             }
         }
     }
@@ -113,8 +111,15 @@ impl<'o> Reply<'o> {
         ttl: u32,
         data: impl Iterator<Item = &'a [u8]>,
     ) -> bool {
+        let (start, count) = (self.out.len(), self.counts[section as usize]);
         for rdata in data {
             if !self.record(section, owner, rtype, ttl, rdata) {
+                // A part of a set must not be taken for the set: answers say so with TC, additional
+                // sets are left out (RFC 2181 section 9).
+                if section == Section::Additional {
+                    self.out.truncate(start);
+                    self.counts[section as usize] = count;
+                }
                 return false;
             }
         }
@@ -168,6 +173,12 @@ impl<'o> Reply<'o> {
     pub(crate) fn name_at(&self, at: u16) -> SmallVec<[u8; 64]> {
         let rest = &self.out[usize::from(at)..];
         SmallVec::from_slice(&rest[..crate::name::wire_len(rest).unwrap_or(0)])
+    }
+
+    /// Whether the name written in full at `at` is `name`, which is in lower case.
+    pub(crate) fn is_name_at(&self, at: usize, name: &[u8]) -> bool {
+        // Length octets are no letters, so ignoring case does not touch them.
+        self.out.get(at..at + name.len()).is_some_and(|there| there.eq_ignore_ascii_case(name))
     }
 
     /// Closes the message: OPT, counts and flags. `flags` are added to QR and to the RD and CD of the query.

@@ -36,10 +36,14 @@ pub enum Event {
     Transfer,
     /// The answering code panicked; the query was dropped.
     Panicked,
+    /// A signed query was refused: key, signature or time are wrong.
+    BadSignature,
+    /// A zone transfer was refused: the source may not have it, or not over this transport.
+    TransferRefused,
 }
 
 /// All events with their names in metrics.
-pub const EVENTS: [(Event, &str); 8] = [
+pub const EVENTS: [(Event, &str); 10] = [
     (Event::Silent, "silent"),
     (Event::RateDropped, "rate_dropped"),
     (Event::RateSlipped, "rate_slipped"),
@@ -48,6 +52,8 @@ pub const EVENTS: [(Event, &str); 8] = [
     (Event::SendFailed, "send_failed"),
     (Event::Transfer, "transfer"),
     (Event::Panicked, "panicked"),
+    (Event::BadSignature, "bad_signature"),
+    (Event::TransferRefused, "transfer_refused"),
 ];
 
 /// Counters of one worker or transport.

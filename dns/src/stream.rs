@@ -55,6 +55,18 @@ pub enum Transport {
     Https,
 }
 
+impl Transport {
+    /// The name in the query log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// A query as it arrived; at least a header long, otherwise unchecked.
 #[derive(Debug, Clone)]
 pub struct Question {

@@ -27,8 +27,8 @@ struct Control([u8; CONTROL_MAX]);
 /// Buffers for one batch in and one batch out.
 pub(crate) struct Batch {
     queries: Box<[[u8; QUERY_MAX]]>,
-    /// The replies; empty ones are not sent.
-    pub(crate) replies: Box<[Vec<u8>]>,
+    /// Empty ones are not sent.
+    replies: Box<[Vec<u8>]>,
     peers: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
     control_lengths: [usize; BATCH],
@@ -101,9 +101,79 @@ impl Batch {
         Ok(count)
     }
 
-    /// Query `i` and the buffer for its reply.
-    pub(crate) fn exchange(&mut self, i: usize) -> (&[u8], &mut Vec<u8>) {
-        (&self.queries[i][..self.received[i]], &mut self.replies[i])
+    /// The queries of the batch and the buffers for their replies, apart from each other.
+    pub(crate) fn exchange(&mut self, count: usize) -> (Queries<'_>, &mut [Vec<u8>]) {
+        let queries = Queries {
+            bytes: &self.queries[..count],
+            received: &self.received[..count],
+            peers: &self.peers[..count],
+            controls: &self.controls[..count],
+            control_lengths: &self.control_lengths[..count],
+        };
+        (queries, &mut self.replies[..count])
+    }
+    /// Sends the replies to the first `count` queries. The number of replies that the kernel refused.
+    pub(crate) fn send(&mut self, socket: &UdpSocket, count: usize) -> usize {
+        let mut ready = 0;
+        for i in 0..count {
+            if self.replies[i].is_empty() {
+                continue;
+            }
+            self.vectors[ready] =
+                libc::iovec { iov_base: self.replies[i].as_mut_ptr().cast(), iov_len: self.replies[i].len() };
+            let from = self.messages[i].msg_hdr;
+            let header = &mut self.messages[ready].msg_hdr;
+            header.msg_name = from.msg_name;
+            header.msg_namelen = from.msg_namelen;
+            header.msg_iov = &raw mut self.vectors[ready];
+            if self.with_control {
+                // The control message that came with the query names the address to reply from. The
+                // interface is left to the routing table, except where only it gives a link-local
+                // address a meaning (IPv6).
+                let control = &mut self.controls[i].0;
+                if control[8..12] == libc::IPPROTO_IP.to_ne_bytes() {
+                    control[16..20].fill(0);
+                } else if control[16] != 0xfe || control[17] & 0xc0 != 0x80 {
+                    control[32..36].fill(0);
+                }
+                header.msg_control = self.controls[i].0.as_mut_ptr().cast();
+                header.msg_controllen = self.control_lengths[i];
+            }
+            ready += 1;
+        }
+        let (mut sent, mut refused) = (0, 0);
+        while sent < ready {
+            // SAFETY: messages sent..ready were set up above to buffers owned by `self`.
+            let result = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), self.messages[sent..].as_mut_ptr(), (ready - sent) as u32, 0)
+            };
+            if result > 0 {
+                sent += result as usize; // not negative
+            } else if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                // The first of the rest cannot be sent; the others may be.
+                refused += 1;
+                sent += 1;
+            }
+        }
+        refused
+    }
+}
+
+/// What a batch has received.
+#[derive(Clone, Copy)]
+pub(crate) struct Queries<'b> {
+    bytes: &'b [[u8; QUERY_MAX]],
+    received: &'b [usize],
+    peers: &'b [libc::sockaddr_storage],
+    controls: &'b [Control],
+    control_lengths: &'b [usize],
+}
+
+impl<'b> Queries<'b> {
+    /// Query `i`.
+    #[inline]
+    pub(crate) fn get(&self, i: usize) -> &'b [u8] {
+        &self.bytes[i][..self.received[i].min(QUERY_MAX)]
     }
 
     /// Who sent query `i`; `None` for an address family that the kernel should not have given.
@@ -142,49 +212,6 @@ impl Batch {
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => Some(IpAddr::from(<[u8; 16]>::try_from(data.get(..16)?).ok()?)),
             _ => None,
         }
-    }
-
-    /// Sends the replies to the first `count` queries. The number of replies that the kernel refused.
-    pub(crate) fn send(&mut self, socket: &UdpSocket, count: usize) -> usize {
-        let mut ready = 0;
-        for i in 0..count {
-            if self.replies[i].is_empty() {
-                continue;
-            }
-            self.vectors[ready] =
-                libc::iovec { iov_base: self.replies[i].as_mut_ptr().cast(), iov_len: self.replies[i].len() };
-            let from = self.messages[i].msg_hdr;
-            let header = &mut self.messages[ready].msg_hdr;
-            header.msg_name = from.msg_name;
-            header.msg_namelen = from.msg_namelen;
-            header.msg_iov = &raw mut self.vectors[ready];
-            if self.with_control {
-                // The control message that came with the query names the address to reply from. The
-                // interface is left to the routing table, except where only it gives a link-local
-                // address a meaning (IPv6).
-                if self.controls[i].0[8..12] == libc::IPPROTO_IP.to_ne_bytes() {
-                    self.controls[i].0[16..20].fill(0);
-                }
-                header.msg_control = self.controls[i].0.as_mut_ptr().cast();
-                header.msg_controllen = self.control_lengths[i];
-            }
-            ready += 1;
-        }
-        let (mut sent, mut refused) = (0, 0);
-        while sent < ready {
-            // SAFETY: messages sent..ready were set up above to buffers owned by `self`.
-            let result = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), self.messages[sent..].as_mut_ptr(), (ready - sent) as u32, 0)
-            };
-            if result > 0 {
-                sent += result as usize; // not negative
-            } else if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                // The first of the rest cannot be sent; the others may be.
-                refused += 1;
-                sent += 1;
-            }
-        }
-        refused
     }
 }
 

@@ -10,7 +10,7 @@
 //! The hash of a name is built label by label from the right, so that one pass over a question
 //! yields the hash of the name and of all its ancestors.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -20,21 +20,19 @@ const FAN_OUT: usize = 128;
 /// Slots of the smallest chunk.
 const SLOTS_MIN: usize = 4;
 
-/// A name and the hashes of the name and all its ancestors.
-pub(crate) struct Hashed<'a> {
-    /// The name in lower case.
-    pub(crate) name: &'a [u8],
-    /// Where label `i` starts in `name`; the root is the last. Room for names under ip6.arpa without a heap.
-    starts: SmallVec<[u8; 40]>,
+/// Where the labels of a name start, and the hashes of the name and all its ancestors.
+#[derive(Clone)]
+pub(crate) struct Index {
+    /// Where label `i` starts; the root is the last. Room for all but names under ip6.arpa without a heap.
+    starts: SmallVec<[u8; 16]>,
     /// Hash of the last `i` labels.
-    hashes: SmallVec<[u64; 40]>,
-    /// Labels without the root.
-    pub(crate) labels: usize,
+    hashes: SmallVec<[u64; 16]>,
 }
 
-impl<'a> Hashed<'a> {
+impl Index {
     /// Of a whole name in lower case.
-    pub(crate) fn new(name: &'a [u8]) -> Self {
+    #[inline]
+    pub(crate) fn of(name: &[u8]) -> Self {
         let mut starts = SmallVec::new();
         let mut at = 0;
         while name[at] != 0 {
@@ -50,12 +48,41 @@ impl<'a> Hashed<'a> {
             hash = mix_label(hash, &name[usize::from(starts[i])..usize::from(starts[i + 1])]);
             hashes.push(hash);
         }
-        Self { name, starts, hashes, labels }
+        Self { starts, hashes }
+    }
+
+    /// Hash of the whole name.
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hashes[self.hashes.len() - 1]
+    }
+}
+
+/// A name with its index.
+pub(crate) struct Hashed<'a> {
+    /// The name in lower case.
+    pub(crate) name: &'a [u8],
+    index: Cow<'a, Index>,
+    /// Labels without the root.
+    pub(crate) labels: usize,
+}
+
+impl<'a> Hashed<'a> {
+    /// Of a whole name in lower case.
+    pub(crate) fn new(name: &'a [u8]) -> Self {
+        let index = Index::of(name);
+        Self { name, labels: index.starts.len() - 1, index: Cow::Owned(index) }
+    }
+
+    /// Of a name whose index is known.
+    #[inline]
+    pub(crate) fn with(name: &'a [u8], index: &'a Index) -> Self {
+        Self { name, labels: index.starts.len() - 1, index: Cow::Borrowed(index) }
     }
 
     /// The name without its first `skip` labels.
     pub(crate) fn suffix(&self, skip: usize) -> &'a [u8] {
-        &self.name[usize::from(self.starts[skip])..]
+        &self.name[usize::from(self.index.starts[skip])..]
     }
 
     /// How many first labels to skip to come to an ancestor of `length` octets.
@@ -65,7 +92,7 @@ impl<'a> Hashed<'a> {
 
     /// Hash of the name without its first `skip` labels.
     pub(crate) fn hash(&self, skip: usize) -> u64 {
-        self.hashes[self.labels - skip]
+        self.index.hashes[self.labels - skip]
     }
 }
 

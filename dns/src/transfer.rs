@@ -14,6 +14,7 @@ pub mod notify;
 pub mod out;
 mod pack;
 mod rounds;
+pub(crate) mod serve;
 pub mod tsig;
 
 /// Whether `source` may transfer zones, signed with the key named `key` or not at all. `networks` is

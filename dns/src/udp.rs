@@ -15,14 +15,16 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use smallvec::SmallVec;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::{
     engine::{Datagram, Engine},
-    query::question_hash,
+    query::{self, Fault, Query},
     stats::{Counters, Event},
-    sys::{self, BATCH, Batch},
+    stream::Transport,
+    sys::{self, BATCH, Batch, Queries},
     verdict::Verdict,
     zones::Zones,
 };
@@ -37,7 +39,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// A query that the UDP loop cannot answer alone.
 pub(crate) struct Pending {
     pub(crate) query: Vec<u8>,
-    /// What was written so far; meaningful for [`Verdict::Chase`].
+    /// What was written so far; meaningful for [`Verdict::Chase`] and [`Verdict::Forward`].
     pub(crate) partial: Vec<u8>,
     pub(crate) verdict: Verdict,
     pub(crate) peer: SocketAddr,
@@ -74,19 +76,24 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Brings near what the answers to a batch will read: the waits for memory overlap, where one
-/// query after the other would wait for each.
-fn prefetch(batch: &mut Batch, count: usize, zones: &Zones) {
-    let mut hashes = [0; BATCH];
-    let hashes = &mut hashes[..count];
-    for (i, hash) in hashes.iter_mut().enumerate() {
-        // What is no query has the hash of nothing, which does no harm.
-        *hash = question_hash(batch.exchange(i).0).unwrap_or(0);
-        zones.table.prefetch_chunk(*hash);
+/// Reads a batch, and brings near what its answers will read: the waits for memory overlap, where
+/// one query after the other would wait for each.
+fn read<'b>(queries: Queries<'b>, count: usize, zones: &Zones) -> Parsed<'b> {
+    let mut parsed = Parsed::new();
+    for i in 0..count {
+        parsed.push(query::parse(queries.get(i)));
+        if let Some(Ok(query)) = parsed.last() {
+            zones.table.prefetch_chunk(query.hash());
+        }
     }
-    hashes.iter().for_each(|hash| zones.table.prefetch_slot(*hash));
-    hashes.iter().for_each(|hash| zones.table.prefetch_node(*hash));
+    let hashes = || parsed.iter().flatten().map(Query::hash);
+    hashes().for_each(|hash| zones.table.prefetch_slot(hash));
+    hashes().for_each(|hash| zones.table.prefetch_node(hash));
+    parsed
 }
+
+/// The queries of a batch, as read.
+type Parsed<'b> = SmallVec<[Result<Query<'b>, Fault>; BATCH]>;
 
 /// One answering thread.
 pub(crate) struct Worker {
@@ -117,11 +124,13 @@ impl Worker {
             let started = Instant::now();
             let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64);
             let zones = self.engine.zones();
-            prefetch(&mut batch, count, &zones);
-            for i in 0..count {
+            let (queries, replies) = batch.exchange(count);
+            let parsed = read(queries, count, &zones);
+            for (i, (parsed, out)) in parsed.iter().zip(replies).enumerate() {
                 spin = spin.wrapping_add(1);
-                self.answer_one(&mut batch, i, &zones, spin, now_ms);
+                self.answer_one(queries, i, parsed, &zones, (spin, now_ms), out);
             }
+            drop(parsed);
             drop(zones);
             let refused = batch.send(&self.socket, count);
             for _ in 0..refused {
@@ -132,22 +141,33 @@ impl Worker {
     }
 
     #[inline]
-    fn answer_one(&self, batch: &mut Batch, i: usize, zones: &Zones, spin: u32, now_ms: u64) {
-        let peer = batch.peer(i);
-        let (query, out) = batch.exchange(i);
+    fn answer_one(
+        &self,
+        queries: Queries<'_>,
+        i: usize,
+        parsed: &Result<Query<'_>, Fault>,
+        zones: &Zones,
+        (spin, now_ms): (u32, u64),
+        out: &mut Vec<u8>,
+    ) {
         out.clear();
-        let Some(peer) = peer else { return };
+        let Some(peer) = queries.peer(i) else { return };
+        let query = queries.get(i);
         let datagram = Datagram { query, peer, spin, now_ms };
         // A fault in our own code costs one query, not the service.
-        let answered =
-            catch_unwind(AssertUnwindSafe(|| self.engine.answer_datagram(zones, &datagram, &self.counters, out)));
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            self.engine.answer_datagram(zones, &datagram, parsed, &self.counters, out)
+        }));
         match answered {
             Ok(None) => {
                 if let Some(log) = &self.engine.query_log {
-                    log.record(peer, query, out);
+                    log.record(peer, Transport::Udp, query, out);
                 }
             }
-            Ok(Some(verdict)) => self.hand_over(batch, i, peer, verdict),
+            Ok(Some(verdict)) => {
+                let local = if self.wildcard { queries.local(i) } else { None };
+                self.hand_over(query, peer, local, verdict, out);
+            }
             Err(_) => {
                 out.clear();
                 self.counters.event(Event::Panicked);
@@ -155,9 +175,7 @@ impl Worker {
         }
     }
 
-    fn hand_over(&self, batch: &mut Batch, i: usize, peer: SocketAddr, verdict: Verdict) {
-        let local = if self.wildcard { batch.local(i) } else { None };
-        let (query, out) = batch.exchange(i);
+    fn hand_over(&self, query: &[u8], peer: SocketAddr, local: Option<IpAddr>, verdict: Verdict, out: &mut Vec<u8>) {
         let pending = Pending {
             query: query.to_vec(),
             partial: std::mem::take(out),

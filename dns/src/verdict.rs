@@ -95,7 +95,7 @@ pub enum Verdict {
     Silence,
     /// A TSIG record closes the query: verify it, then ask again with [`Asker::signature`] set.
     Signed,
-    /// Not our name: ask a resolver.
+    /// Not our name: ask a resolver. What was written are the EDNS options for its answer.
     Forward,
     /// What was written ends in a CNAME to a name that is not ours: ask a resolver for it and append its answer.
     Chase {
@@ -106,7 +106,5 @@ pub enum Verdict {
     Transfer {
         /// Apex of the zone, which may or may not be ours.
         apex: Name,
-        /// For IXFR, the serial that the client has.
-        ixfr_from: Option<u32>,
     },
 }

@@ -1,11 +1,13 @@
 //! From the name asked for to what decides about it: data, CNAME and DNAME chains, referrals, and
 //! names or types that do not exist.
 
+use smallvec::SmallVec;
+
 use crate::{
     answer::Answering,
     find::{Found, find},
     name::{self, Name, is_within},
-    node::Node,
+    node::{Node, SetRef},
     query::{HEADER, flag},
     reply::{Place, Reply, Section},
     rr::{rcode, rtype},
@@ -39,9 +41,10 @@ impl Answering<'_> {
     /// Walks from the name asked for along CNAMEs and DNAMEs to what decides; `None` if that is not ours at all.
     pub(crate) fn look_up(&self, reply: &mut Reply<'_>) -> Option<Ending> {
         let mut buffer: Name;
+        let mut seen: SmallVec<[usize; CHAIN_MAX]> = SmallVec::new();
         let mut here = Place { at: HEADER, name: self.query.name() };
         for step in 0..CHAIN_MAX {
-            let hashed = Hashed::new(here.name);
+            let hashed = if step == 0 { self.query.hashed() } else { Hashed::new(here.name) };
             let next = match find(self.zones, &hashed) {
                 Found::Outside if step == 0 => return None,
                 Found::Outside => return Some(self.leave(here)),
@@ -50,8 +53,12 @@ impl Answering<'_> {
                     Err(next) => next,
                 },
                 Found::NoName(zone) => return Some(negative(reply, here, zone, rcode::NXDOMAIN)),
+                // DS is the parent's word about the child (RFC 4035 section 3.1.4.1).
                 Found::Cut { node, skip: 0 } if self.query.qtype == rtype::DS => {
-                    return Some(negative(reply, here, self.zones.zone_of(node), rcode::NOERROR));
+                    return Some(match node.set(rtype::DS) {
+                        Some(set) => self.data(reply, here, set),
+                        None => negative(reply, here, self.zones.zone_of(node), rcode::NOERROR),
+                    });
                 }
                 Found::Cut { node, skip } => {
                     let cut = here.suffix(&hashed, skip);
@@ -63,10 +70,14 @@ impl Answering<'_> {
                 },
             };
             let Some((at, target)) = next else { return Some(truncated()) };
+            seen.push(here.at);
+            if seen.iter().any(|&at| reply.is_name_at(at, &target)) {
+                break;
+            }
             buffer = target;
             here = Place { at, name: &buffer };
         }
-        // A chain that long is a loop: what has been found is all there is.
+        // A loop, or a chain as long as one: what has been found is all there is.
         Some(Ending::new(flag::AA, rcode::NOERROR, Reason::Data))
     }
 
@@ -83,11 +94,7 @@ impl Answering<'_> {
             return Ok(self.any(reply, here, node));
         }
         if let Some(set) = node.set(qtype) {
-            if !reply.set(Section::Answer, here, set, self.asker.spin) && !self.asker.stream {
-                return Ok(truncated());
-            }
-            self.add_addresses(reply);
-            return Ok(Ending::new(flag::AA, rcode::NOERROR, Reason::Data));
+            return Ok(self.data(reply, here, set));
         }
         let zone = self.zones.zone_of(node);
         if qtype == rtype::SOA && here.name.len() == zone.apex.len() && node.name() == &*zone.apex {
@@ -105,6 +112,17 @@ impl Answering<'_> {
         Err(Some((reply.len() - target.len(), target)))
     }
 
+    /// The set that was asked for. What does not fit whole is marked over streams too: nobody may
+    /// take a part of a set for the set (RFC 2181 section 5).
+    #[inline]
+    fn data(&self, reply: &mut Reply<'_>, here: Place<'_>, set: SetRef<'_>) -> Ending {
+        if !reply.set(Section::Answer, here, set, self.asker.spin) {
+            return truncated();
+        }
+        self.add_addresses(reply);
+        Ending::new(flag::AA, rcode::NOERROR, Reason::Data)
+    }
+
     /// ANY: one set over UDP, all over streams (RFC 8482 section 4.1).
     fn any(&self, reply: &mut Reply<'_>, here: Place<'_>, node: &Node) -> Ending {
         let zone = self.zones.zone_of(node);
@@ -119,7 +137,7 @@ impl Answering<'_> {
         for set in node.sets().take(sets) {
             fits &= reply.set(Section::Answer, here, set, self.asker.spin);
         }
-        if fits || self.asker.stream { Ending::new(flag::AA, rcode::NOERROR, Reason::Data) } else { truncated() }
+        if fits { Ending::new(flag::AA, rcode::NOERROR, Reason::Data) } else { truncated() }
     }
 
     /// DNAME with the CNAME made from it (RFC 6672).

@@ -5,45 +5,88 @@ use std::{
     sync::Arc,
 };
 
-use dns::{generate::Settings, make::Maker, rr::Rr, zones::Zones};
+use dns::{conflicts::conflicts, generate::Settings, make::Maker, rr::Rr, zones::Zones};
 use inventory::{
     Author, ChangeSet, Host, HostKey, HostState, Record, RecordKey, Role, Row, RowChange, RowKey, Scope, State,
 };
 use proptest::prelude::*;
 
 const ZONES: [&str; 5] = ["us-east-1a", "us-east-1b", "eu-west-1a", "fra", "eu-west-1c"];
+const PRODUCTS: [&str; 3] = ["acme", "acme", "beta"];
+/// Where static records stand: at names of their own and where generated ones are or come to be.
+const OWNERS: [&str; 20] = [
+    "deep.er.acme.private",
+    "s.acme.private",
+    "x.s.acme.private",
+    "*.w.acme.private",
+    "s.beta.private",
+    "beta.private",
+    "private",
+    "acme.private",
+    "us-east-1a.acme.private",
+    "h1.us-east-1a.acme.private",
+    "h1.us-east-1a.acme.public",
+    "h2.acme.private",
+    "mysql.acme.private",
+    "_mysql._tcp.acme.private",
+    "ns1.acme.private",
+    "ldap.beta.private",
+    "9.9.9.10.in-addr.arpa",
+    "7.0.1.10.in-addr.arpa",
+    "9.1.64.100.in-addr.arpa",
+    "64.100.in-addr.arpa",
+];
+const DATA: [(&str, &str); 12] = [
+    ("TXT", "hello"),
+    ("TXT", "world"),
+    ("A", "10.9.9.9"),
+    ("A", "10.255.0.2"),
+    ("AAAA", "fd00::99"),
+    ("CNAME", "x.example"),
+    ("PTR", "x.example"),
+    ("SRV", "0 10 3306 x.example"),
+    ("NS", "ns.elsewhere.example"),
+    ("MX", "10 mail.acme.private"),
+    ("DNAME", "other.example"),
+    ("SOA", "ns1.acme.private hostmaster.acme.private 7 3600 600 604800 30"),
+];
 const ROLES: [&str; 4] = ["mysql", "web", "ns1", "cache"];
+
+/// Product, name and zone.
+type HostNumbers = (usize, u8, usize);
 
 /// One edit of a random history; numbers choose from small pools, so that edits meet.
 #[derive(Debug, Clone)]
 enum Edit {
-    Host { name: u8, zone: usize, address: u8, roles: u8, state: u8, more: bool },
-    RemoveHost { name: u8, zone: usize },
-    Record { name: u8, kind: u8 },
-    RemoveRecord { name: u8, kind: u8 },
+    Host { key: HostNumbers, address: u8, roles: u8, state: u8, more: bool },
+    RemoveHost { key: HostNumbers },
+    Record { name: usize, kind: usize, ttl: u8 },
+    RemoveRecord { name: usize, kind: usize },
     Role { name: usize, nearest: bool, port: bool },
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
+    let key = || (0..PRODUCTS.len(), 0..6u8, 0..ZONES.len());
     prop_oneof![
-        8 => (0..6u8, 0..ZONES.len(), 0..40u8, 0..16u8, 0..5u8, any::<bool>()).prop_map(
-            |(name, zone, address, roles, state, more)| Edit::Host { name, zone, address, roles, state, more }),
-        3 => (0..6u8, 0..ZONES.len()).prop_map(|(name, zone)| Edit::RemoveHost { name, zone }),
-        3 => (0..4u8, 0..7u8).prop_map(|(name, kind)| Edit::Record { name, kind }),
-        2 => (0..4u8, 0..7u8).prop_map(|(name, kind)| Edit::RemoveRecord { name, kind }),
+        8 => (key(), 0..40u8, 0..16u8, 0..5u8, any::<bool>()).prop_map(
+            |(key, address, roles, state, more)| Edit::Host { key, address, roles, state, more }),
+        3 => key().prop_map(|key| Edit::RemoveHost { key }),
+        6 => (0..OWNERS.len(), 0..DATA.len(), 0..3u8).prop_map(|(name, kind, ttl)| Edit::Record { name, kind, ttl }),
+        2 => (0..OWNERS.len(), 0..DATA.len()).prop_map(|(name, kind)| Edit::RemoveRecord { name, kind }),
         1 => (0..ROLES.len(), any::<bool>(), any::<bool>()).prop_map(
             |(name, nearest, port)| Edit::Role { name, nearest, port }),
     ]
 }
 
-fn host(name: u8, zone: usize, address: u8, roles: u8, state: u8, more: bool) -> Row {
+fn host((product, name, zone): HostNumbers, address: u8, roles: u8, state: u8, more: bool) -> Row {
     let roles = ROLES.iter().enumerate().filter(|(i, _)| roles & (1 << i) != 0).map(|(_, role)| (*role).into());
     const STATES: [HostState; 5] =
         [HostState::Running, HostState::Running, HostState::Draining, HostState::Stopped, HostState::Terminated];
     Row::Host(Arc::new(Host {
-        key: HostKey { product: "acme".into(), name: format!("h{name}").into(), zone: ZONES[zone].into() },
+        key: HostKey { product: PRODUCTS[product].into(), name: format!("h{name}").into(), zone: ZONES[zone].into() },
         region: inventory::label::region_of_zone(ZONES[zone]).into(),
-        private_ip: [10, 1, 0, address].into(),
+        // Some lie outside of private address space, where a host makes its reverse zone.
+        private_ip: if address < 30 { [10, 1, 0, address].into() } else { [100, 64, 1, address].into() },
         public_ip: more.then(|| [192, 0, 2, address].into()),
         ipv6: more.then(|| [0xfd00, 0, 0, 0, 0, 0, 0, address.into()].into()),
         roles: roles.collect(),
@@ -54,37 +97,27 @@ fn host(name: u8, zone: usize, address: u8, roles: u8, state: u8, more: bool) ->
     }))
 }
 
-fn record(name: u8, kind: u8) -> Record {
-    let (rtype, data) = [
-        ("TXT", "hello"),
-        ("TXT", "world"),
-        ("A", "10.9.9.9"),
-        ("NS", "ns.elsewhere.example"),
-        ("MX", "10 mail.acme.private"),
-        ("DNAME", "other.example"),
-        ("SOA", "ns1.acme.private hostmaster.acme.private 7 3600 600 604800 30"),
-    ][usize::from(kind)];
-    let name =
-        ["deep.er.acme.private", "s.acme.private", "*.w.acme.private", "9.9.9.10.in-addr.arpa"][usize::from(name)];
+fn record(name: usize, kind: usize, ttl: u8) -> Record {
+    let (rtype, data) = DATA[kind];
     Record {
-        key: RecordKey { name: name.into(), rtype: rtype.into(), data: data.into() },
-        ttl: Some(300),
+        key: RecordKey { name: OWNERS[name].into(), rtype: rtype.into(), data: data.into() },
+        ttl: [None, Some(300), Some(30)][usize::from(ttl)],
         source: "test".into(),
     }
 }
 
 fn apply(state: &State, edit: &Edit) -> Option<State> {
     let (key, new) = match edit {
-        Edit::Host { name, zone, address, roles, state, more } => {
-            let row = host(*name, *zone, *address, *roles, *state, *more);
+        Edit::Host { key, address, roles, state, more } => {
+            let row = host(*key, *address, *roles, *state, *more);
             (row.key(), Some(row))
         }
-        Edit::RemoveHost { name, zone } => (host(*name, *zone, 0, 0, 0, false).key(), None),
-        Edit::Record { name, kind } => {
-            let row = Row::Record(Arc::new(record(*name, *kind)));
+        Edit::RemoveHost { key } => (host(*key, 0, 0, 0, false).key(), None),
+        Edit::Record { name, kind, ttl } => {
+            let row = Row::Record(Arc::new(record(*name, *kind, *ttl)));
             (row.key(), Some(row))
         }
-        Edit::RemoveRecord { name, kind } => (RowKey::Record(record(*name, *kind).key), None),
+        Edit::RemoveRecord { name, kind } => (RowKey::Record(record(*name, *kind, 0).key), None),
         Edit::Role { name, nearest, port } => {
             let row = Row::Role(Arc::new(Role {
                 name: ROLES[*name].into(),
@@ -103,8 +136,8 @@ fn apply(state: &State, edit: &Edit) -> Option<State> {
     }
     let author = Author { who: "test".into(), when_ms: 0, why: String::new() };
     let serial = state.position().serial + 1;
-    let set = ChangeSet { epoch: 1, serial, author, rows: vec![RowChange { old, new }] };
-    state.apply(Arc::new(set)).ok()
+    let set = Arc::new(ChangeSet { epoch: 1, serial, author, rows: vec![RowChange { old, new }] });
+    state.apply(set.clone()).ok().filter(|next| conflicts(next, &set, "acme").is_empty())
 }
 
 fn contents(zones: &Zones) -> BTreeMap<String, BTreeSet<String>> {

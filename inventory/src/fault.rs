@@ -13,6 +13,7 @@
 //! | `journal.before-sync` | the journal record is written, not synced |
 //! | `commit.after-journal` | the journal is synced, SQLite has not committed |
 //! | `commit.after-sqlite` | both are durable, nothing is published or acknowledged (abort only) |
+//! | `open.before-commit` | what only the standby journal has is in the open transaction, not committed |
 //! | `commit.before-reply` | published, not acknowledged (abort only) |
 //! | `standby.before-journal` | a new journal generation is about to be made |
 //! | `standby.half-snapshot` | half of a snapshot is written |

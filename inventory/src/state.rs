@@ -96,6 +96,8 @@ pub struct State {
     records: OrdMap<RecordKey, Arc<Record>>,
     products: OrdMap<CompactString, ProductTally>,
     members: OrdMap<(CompactString, CompactString), u64>,
+    /// Static records by source.
+    brought: OrdMap<CompactString, u64>,
     buckets: Arc<Buckets>,
     history: Vector<Arc<ChangeSet>>,
     history_rows: usize,
@@ -113,6 +115,7 @@ impl State {
             records: OrdMap::new(),
             products: OrdMap::new(),
             members: OrdMap::new(),
+            brought: OrdMap::new(),
             buckets: Arc::new(buckets),
             history: Vector::new(),
             history_rows: 0,
@@ -133,9 +136,7 @@ impl State {
         for row in rows {
             buckets.add(&row);
             state.file(&row)?;
-            if let Row::Host(host) = &row {
-                counted.add(host);
-            }
+            counted.add(&row);
         }
         counted.into_state(&mut state);
         state.position = Position { cluster_id, epoch, serial, state_hash: buckets.root() };
@@ -197,9 +198,7 @@ impl State {
 
     fn insert(&mut self, row: &Row) -> Result<(), Conflict> {
         self.file(row)?;
-        if let Row::Host(host) = row {
-            self.count(host, 1);
-        }
+        self.count(row, 1);
         Ok(())
     }
 
@@ -240,13 +239,13 @@ impl State {
     }
 
     fn remove(&mut self, row: &Row) {
+        self.count(row, -1);
         match row {
             Row::Host(host) => {
                 for address in host.addresses() {
                     self.addresses.remove(&address);
                 }
                 self.hosts.remove(&host.key);
-                self.count(host, -1);
             }
             Row::Role(role) => drop(self.roles.remove(&role.name)),
             Row::Record(record) => drop(self.records.remove(&record.key)),

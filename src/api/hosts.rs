@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use compact_str::CompactString;
-use inventory::{Edit, Host, HostKey, HostState, Proposal, Row, RowKey};
+use inventory::{Author, Edit, Host, HostKey, HostState, Proposal, Row, RowKey};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +22,9 @@ use super::{
     peer::Peer,
     reply,
 };
+
+/// How often a change of one host is made again because others came first; then 409 says so.
+const ATTEMPTS: usize = 8;
 
 /// Which hosts to list.
 #[derive(Debug, Default, Deserialize)]
@@ -104,10 +107,9 @@ pub(crate) async fn put(
     let key = host_key(&host, app.product.as_ref())?;
     let mut item: Value = json(&body)?;
     let author = author(peer, &headers, forms::take_why(&mut item)).await?;
-    let present = app.keeper.state().host(&key).cloned();
-    let row = owned(one(named(item, &key)?, &app)?, present.as_deref());
-    let created = present.is_none();
-    let written = app.change(Proposal { author, edits: vec![Edit::Put(row)] }).await?;
+    let row = one(named(item, &key)?, &app)?;
+    let make = |present: Option<&Host>| Ok(owned(row.clone(), present));
+    let (written, created) = merged(&app, &key, &author, make).await?;
     Ok(reply(written, created))
 }
 
@@ -122,15 +124,46 @@ pub(crate) async fn patch(
     let key = host_key(&host, app.product.as_ref())?;
     let mut patch: Value = json(&body)?;
     let author = author(peer, &headers, forms::take_why(&mut patch)).await?;
-    let present = existing(&app, &key)?;
-    let view = HostView::from(&*present);
-    let (Ok(Value::Object(mut fields)), Value::Object(patch)) = (serde_json::to_value(view), patch) else {
-        return Err(ApiError::bad("the body is not a JSON object"));
+    let Value::Object(patch) = patch else { return Err(ApiError::bad("the body is not a JSON object")) };
+    let make = |present: Option<&Host>| {
+        let Some(present) = present else { return Err(missing(&app, &key)) };
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(HostView::from(present)) else {
+            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the host cannot be written as JSON"));
+        };
+        forms::merge(&mut fields, patch.clone());
+        Ok(owned(one(named(Value::Object(fields), &key)?, &app)?, Some(present)))
     };
-    forms::merge(&mut fields, patch);
-    let row = owned(one(named(Value::Object(fields), &key)?, &app)?, Some(&present));
-    let written = app.change(Proposal { author, edits: vec![Edit::Put(row)] }).await?;
+    let (written, _) = merged(&app, &key, &author, make).await?;
     Ok(reply(written, false))
+}
+
+/// Changes one host to what `make` makes of it; tells whether it was new. The writer accepts only what was made of the
+/// host as it is then. When another change came first, it is made again from what that one left.
+async fn merged(
+    app: &App,
+    key: &HostKey,
+    author: &Author,
+    make: impl Fn(Option<&Host>) -> Result<Row, ApiError>,
+) -> Result<(forms::Written, bool), ApiError> {
+    let mut attempt = 1;
+    loop {
+        let present = app.keeper.state().host(key).cloned();
+        let new = make(present.as_deref())?;
+        let edit = match &present {
+            Some(old) => Edit::Replace { old: Row::Host(old.clone()), new },
+            None => Edit::Add(new),
+        };
+        match app.change(Proposal { author: author.clone(), edits: vec![edit] }).await {
+            // What made it stale was published before the refusal came back.
+            Err(error) if error.status == StatusCode::CONFLICT && attempt < ATTEMPTS => {
+                if app.keeper.state().host(key) == present.as_ref() {
+                    return Err(error);
+                }
+                attempt += 1;
+            }
+            other => return other.map(|written| (written, present.is_none())),
+        }
+    }
 }
 
 /// DELETE /v1/hosts/{host}
@@ -147,17 +180,20 @@ pub(crate) async fn remove(
     Ok(reply(app.change(Proposal { author, edits }).await?, false))
 }
 
-/// The host, or 404 with a hint at its namesakes.
+/// The host, or 404.
 fn existing(app: &App, key: &HostKey) -> Result<Arc<Host>, ApiError> {
+    app.keeper.state().host(key).cloned().ok_or_else(|| missing(app, key))
+}
+
+/// 404 with a hint at the namesakes.
+fn missing(app: &App, key: &HostKey) -> ApiError {
     let state = app.keeper.state();
-    state.host(key).cloned().ok_or_else(|| {
-        let namesakes: Vec<String> = state.hosts_named(&key.product, &key.name).map(|h| h.short()).collect();
-        let hint = match namesakes.is_empty() {
-            true => String::new(),
-            false => format!("; there is {}", namesakes.join(", ")),
-        };
-        ApiError::not_found(format!("there is no host {}.{} of product {}{hint}", key.name, key.zone, key.product))
-    })
+    let namesakes: Vec<String> = state.hosts_named(&key.product, &key.name).map(|h| h.short()).collect();
+    let hint = match namesakes.is_empty() {
+        true => String::new(),
+        false => format!("; there is {}", namesakes.join(", ")),
+    };
+    ApiError::not_found(format!("there is no host {}.{} of product {}{hint}", key.name, key.zone, key.product))
 }
 
 /// The one row that a body makes.

@@ -162,6 +162,24 @@ async fn a_host_comes_changes_and_goes() {
 }
 
 #[tokio::test]
+async fn concurrent_patches_of_one_host_all_stay() {
+    let node = node().await;
+    assert_eq!(node.ask("POST", "/v1/hosts", host("web01", 1)).await.0, 201);
+    for round in 0..20 {
+        let value = format!("g{round}");
+        let (a, b, c) = tokio::join!(
+            node.ask("PATCH", "/v1/hosts/web01.us-east-1a", json!({ "tags": { "a": value } })),
+            node.ask("PATCH", "/v1/hosts/web01.us-east-1a", json!({ "public_ip": format!("203.0.113.{round}") })),
+            node.ask("PATCH", "/v1/hosts/web01.us-east-1a", json!({ "groups": [value] })),
+        );
+        assert_eq!((a.0, b.0, c.0), (200, 200, 200), "{} {} {}", a.1, b.1, c.1);
+        let (_, shown) = node.ask("GET", "/v1/hosts/web01.us-east-1a", "").await;
+        let all = [&shown["tags"]["a"], &shown["groups"][0]];
+        assert_eq!((all, &shown["public_ip"]), ([&json!(value); 2], &json!(format!("203.0.113.{round}"))), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_say_why() {
     let node = node().await;
     assert_eq!(node.ask("POST", "/v1/hosts", host("web01", 1)).await.0, 201);
@@ -224,6 +242,31 @@ async fn lists_come_in_pages() {
     };
     assert_eq!(pages, ["web01", "web02", "web03", "web04", "web05"]);
     assert_eq!(node.ask("GET", "/v1/hosts?state=stopped", "").await.1["items"], json!([]));
+}
+
+#[tokio::test]
+async fn changes_have_a_next_page_also_after_a_very_large_one() {
+    let node = node().await;
+    let add = |n: usize| {
+        let key = inventory::RecordKey { name: format!("n{n}.example").into(), rtype: "TXT".into(), data: "x".into() };
+        Edit::Add(inventory::Row::Record(Arc::new(inventory::Record { key, ttl: None, source: "api".into() })))
+    };
+    let rows = inventory::keeper::HISTORY_ROWS_MAX + 5;
+    for range in [0..1, 1..rows + 1, rows + 1..rows + 2] {
+        let author = inventory::Author { who: "alice".into(), when_ms: 1, why: String::new() };
+        node.keeper.propose(Proposal { author, edits: range.map(add).collect() }).await.unwrap();
+    }
+    let (mut target, mut serials, mut left_out) = ("/v1/changes".to_owned(), Vec::new(), Vec::new());
+    loop {
+        let (_, page) = node.ask("GET", &target, "").await;
+        serials.extend(page["items"].as_array().unwrap().iter().map(|set| set["serial"].as_u64().unwrap()));
+        left_out.push(page["rows_left_out"].as_u64());
+        match page["next"].as_str() {
+            Some(next) => target = format!("/v1/changes?before={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((serials, left_out), (vec![3, 2, 1], vec![Some(6), None]));
 }
 
 #[tokio::test]

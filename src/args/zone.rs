@@ -31,7 +31,7 @@ pub(crate) struct RecordAdd {
     #[arg(value_name = "TYPE")]
     pub rtype: String,
     /// Data as in a zone file; several words may be quoted or not
-    #[arg(required = true, num_args = 1.., allow_hyphen_values = true)]
+    #[arg(required = true, num_args = 1..)]
     pub data: Vec<String>,
     /// Time to live in seconds [default: [dns] ttl]
     #[arg(long, value_name = "SECONDS")]

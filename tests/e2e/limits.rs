@@ -111,8 +111,9 @@ fn twenty_thousand_broken_packets_leave_it_alive() {
             }
         }
         // Nobody waits for the replies; they would be lost in part anyway.
-        let _ = client.raw(&bytes, Duration::from_micros(50));
-        if i % 1000 == 0 {
+        client.fire(&bytes);
+        // The server's queue must not overflow, or it never sees them all.
+        if i % 50 == 0 {
             assert_eq!(node.ask(NAME, rtype::A).rcode(), NOERROR, "after {i} broken packets");
         }
     }

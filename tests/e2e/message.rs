@@ -254,6 +254,14 @@ impl Udp {
         Some(buffer[..length].to_vec())
     }
 
+    /// Sends bytes and drops whatever replies are there already.
+    pub(crate) fn fire(&self, bytes: &[u8]) {
+        self.socket.set_nonblocking(true).unwrap();
+        let _ = self.socket.send(bytes);
+        while self.socket.recv(&mut [0; 2048]).is_ok() {}
+        self.socket.set_nonblocking(false).unwrap();
+    }
+
     /// Asks up to three times; `None` if there is no reply.
     pub(crate) fn try_ask(&mut self, question: &Question) -> Option<Message> {
         for _ in 0..3 {

@@ -137,8 +137,9 @@ fn service(world: World<'_>, rr: &Rr) -> Option<Ruled> {
     let role = host.roles.iter().find(|role| labels(&rr.owner).first() == Some(&format!("_{role}")))?;
     let definition = world.state.role(role)?;
     let port = definition.port?;
-    let scope =
-        scopes(host).into_iter().find(|scope| service_name(role, &definition.proto, *scope, product) == rr.owner)?;
+    let scope = scopes(host)
+        .into_iter()
+        .find(|scope| service_name(role, &definition.proto, *scope, product).as_ref() == Some(&rr.owner))?;
     let rule = match scope {
         None if is_nearest(role, Some(definition)) => {
             format!("service of role {role} (port {port}), {}", nearest(world, host, role))

@@ -10,7 +10,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::message::Kept;
+use super::kept::Kept;
 
 /// Octets that an entry is charged at least.
 pub(super) const ENTRY_MIN: usize = 512;

@@ -26,7 +26,8 @@ use tokio::{
 
 use super::{
     cache::{Cache, Entry, Freshness, Key, RECHECK_MS, STALE_TTL},
-    message::{Kept, Query, ede, truncate},
+    kept::Kept,
+    message::{Query, ede, truncate},
     upstream::{Failure, Upstream, UpstreamState},
 };
 use crate::{

@@ -11,11 +11,11 @@ use crate::{
 
 /// Octets of the header.
 pub const HEADER: usize = 12;
-const FLAG_QR: u8 = 0x80;
-const FLAG_TC: u8 = 0x02;
+pub(super) const FLAG_QR: u8 = 0x80;
+pub(super) const FLAG_TC: u8 = 0x02;
 const FLAG_RD: u8 = 0x01;
 const FLAG_RA: u8 = 0x80;
-const FLAG_AD: u8 = 0x20;
+pub(super) const FLAG_AD: u8 = 0x20;
 const FLAG_CD: u8 = 0x10;
 const OPTION_EDE: u16 = 15;
 
@@ -57,7 +57,7 @@ fn u32_at(message: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*message.get(at..)?.first_chunk()?))
 }
 
-fn put_u16(message: &mut [u8], at: usize, value: u16) {
+pub(super) fn put_u16(message: &mut [u8], at: usize, value: u16) {
     if let Some(place) = message.get_mut(at..at + 2) {
         place.copy_from_slice(&value.to_be_bytes());
     }
@@ -81,7 +81,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The end of the question section of a message with one question.
-fn question_end(message: &[u8]) -> Option<usize> {
+pub(super) fn question_end(message: &[u8]) -> Option<usize> {
     if u16_at(message, 4)? != 1 {
         return None;
     }
@@ -137,7 +137,7 @@ pub fn smallest_ttl(message: &[u8]) -> Option<u32> {
 
 /// Whether the reply says that the name or the type does not exist. A chain of CNAME whose end
 /// does not exist counts too, and is told by its SOA (RFC 2308 section 2).
-fn is_negative(message: &[u8], places: &[Place]) -> bool {
+pub(super) fn is_negative(message: &[u8], places: &[Place]) -> bool {
     rcode_of(message) == rcode::NXDOMAIN
         || !places.iter().any(|place| place.section == 0)
         || places.iter().any(|place| place.section == 1 && place.rtype == rtype::SOA)
@@ -150,7 +150,7 @@ fn asked_type(message: &[u8]) -> u16 {
 }
 
 /// RFC 2181 section 8: a TTL with the highest bit set is zero.
-fn lifetime(ttl: u32) -> u32 {
+pub(super) fn lifetime(ttl: u32) -> u32 {
     if ttl > i32::MAX as u32 { 0 } else { ttl }
 }
 
@@ -236,90 +236,14 @@ impl Query {
     }
 }
 
-/// A reply as it is remembered: without OPT, with the places of its TTLs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Counts of the three sections.
-    counts: [u16; 3],
-    /// What follows the question.
-    records: Box<[u8]>,
-    /// Where TTLs lie in `records`.
-    ttls: Box<[u16]>,
-    /// Response code.
-    pub rcode: u16,
-    /// The resolver vouches for the data (DNSSEC).
-    authentic: bool,
-    /// Seconds for which the reply holds; `None` if it says nothing about that.
-    pub ttl: Option<u32>,
-    /// Whether it says that something does not exist.
-    pub negative: bool,
-}
-
-impl Kept {
-    /// Takes a resolver's reply to `question` apart. `None` if it is damaged, truncated or answers
-    /// something else.
-    pub fn parse(message: &[u8], question: &[u8]) -> Option<Self> {
-        let (flags, more) = (*message.get(2)?, *message.get(3)?);
-        let start = question_end(message)?;
-        if flags & FLAG_QR == 0 || flags & FLAG_TC != 0 || !message.get(HEADER..start)?.eq_ignore_ascii_case(question) {
-            return None;
-        }
-        let places = places(message)?;
-        // Names may point backwards only, so what stands before the OPT does not need it. What
-        // stands behind it (hardly ever anything) is additional data, which may be left out.
-        let opt = places.iter().position(|place| place.rtype == rtype::OPT).unwrap_or(places.len());
-        if places.get(opt).is_some_and(|opt| opt.section != 2 || opt.ttl >> 24 != 0) {
-            return None;
-        }
-        let kept = places.get(..opt)?;
-        let end = kept.last().map_or(start, |place| place.end);
-        let count = |section| kept.iter().filter(|place| place.section == section).count() as u16;
-        Some(Self {
-            counts: [count(0), count(1), count(2)],
-            records: message.get(start..end)?.into(),
-            ttls: kept.iter().filter_map(|place| u16::try_from(place.fixed + 4 - start).ok()).collect(),
-            rcode: rcode_of(message),
-            authentic: more & FLAG_AD != 0,
-            ttl: smallest_ttl(message),
-            negative: is_negative(message, kept),
-        })
-    }
-
-    /// A reply without records.
-    pub fn empty(rcode: u16) -> Self {
-        Self {
-            counts: [0; 3],
-            records: Box::new([]),
-            ttls: Box::new([]),
-            rcode,
-            authentic: false,
-            ttl: None,
-            negative: true,
-        }
-    }
-
-    /// Octets on the heap.
-    pub fn size(&self) -> usize {
-        self.records.len() + self.ttls.len() * 2
-    }
-
-    /// The reply for one client, without OPT. Each TTL is `change`d.
-    pub fn write(&self, query: &Query, change: impl Fn(u32) -> u32) -> Vec<u8> {
-        let understands = query.ad || query.edns.is_some_and(|edns| edns.dnssec);
-        let mut out = query.reply(self.rcode, self.authentic && understands);
-        for (section, count) in self.counts.iter().enumerate() {
-            put_u16(&mut out, 6 + 2 * section, *count);
-        }
-        let base = out.len();
-        out.extend_from_slice(&self.records);
-        for at in &self.ttls {
-            let at = base + usize::from(*at);
-            if let Some(place) = out.get_mut(at..at + 4).and_then(|place| place.first_chunk_mut::<4>()) {
-                *place = change(lifetime(u32::from_be_bytes(*place))).to_be_bytes();
-            }
-        }
-        out
-    }
+/// Adds options in wire form to the OPT, which is the last record of a reply that
+/// [`Query::append_opt`] has closed. A reply without one stays as it is.
+pub fn append_options(reply: &mut Vec<u8>, options: &[u8]) {
+    let last = places(reply).and_then(|places| places.last().copied());
+    let Some(opt) = last.filter(|last| last.rtype == rtype::OPT && last.end == reply.len()) else { return };
+    let Ok(length) = u16::try_from(opt.end - opt.rdata + options.len()) else { return };
+    put_u16(reply, opt.fixed + 8, length);
+    reply.extend_from_slice(options);
 }
 
 /// Cuts a reply to `size` octets at the border of a record. The OPT stays; TC is set when an answer
@@ -333,7 +257,14 @@ pub fn truncate(reply: &mut Vec<u8>, size: usize) {
     let opt = places.iter().rfind(|place| place.rtype == rtype::OPT);
     let opt_bytes = opt.and_then(|opt| reply.get(opt.start..opt.end)).unwrap_or_default().to_vec();
     let room = size.saturating_sub(opt_bytes.len());
-    let whole: Vec<&Place> = places.iter().take_while(|place| place.rtype != rtype::OPT && place.end <= room).collect();
+    let mut whole: Vec<&Place> =
+        places.iter().take_while(|place| place.rtype != rtype::OPT && place.end <= room).collect();
+    // Of an additional set all or nothing stays (RFC 2181 section 9).
+    if let Some(first_lost) = places.get(whole.len()).filter(|place| place.section == 2) {
+        while whole.last().is_some_and(|last| same_set(reply, last, first_lost)) {
+            whole.pop();
+        }
+    }
     let end = whole.last().map_or(start, |place| place.end);
     let mut lost = false;
     for section in 0..3u8 {
@@ -348,6 +279,12 @@ pub fn truncate(reply: &mut Vec<u8>, size: usize) {
     if lost && let Some(flags) = reply.get_mut(2) {
         *flags |= FLAG_TC;
     }
+}
+
+/// Whether two records of a message are of one set, as far as their owners are written alike.
+fn same_set(message: &[u8], a: &Place, b: &Place) -> bool {
+    (a.section, a.rtype, a.class) == (b.section, b.rtype, b.class)
+        && message.get(a.start..a.fixed) == message.get(b.start..b.fixed)
 }
 
 /// Appends one record of class IN to section 0, 1 or 2; sections must be filled in order.
@@ -382,7 +319,7 @@ pub(super) fn set_rcode(reply: &mut [u8], rcode: u16) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::kept::Kept, *};
     use crate::name::Name;
 
     fn question(name: &str, rtype: u16) -> Vec<u8> {
@@ -500,6 +437,33 @@ mod tests {
         append_record(&mut reply, 2, &[0xc0, 12], rtype::A, 5, &[192, 0, 2, 2]);
         truncate(&mut reply, enough);
         assert_eq!((reply.len(), reply[2] & FLAG_TC, places(&reply).unwrap().len()), (enough, 0, 1));
+    }
+
+    #[test]
+    fn additional_sets_are_kept_whole() {
+        let mut reply = query("www.example", true).reply(rcode::NOERROR, false);
+        append_record(&mut reply, 2, &[0xc0, 12], rtype::AAAA, 5, &[0; 16]);
+        let first_set = reply.len();
+        for last in 1..4 {
+            append_record(&mut reply, 2, &[0xc0, 12], rtype::A, 5, &[192, 0, 2, last]);
+        }
+        query("www.example", true).append_opt(&mut reply, 1232, None);
+        let almost = reply.len() - 1;
+        truncate(&mut reply, almost);
+        assert_eq!((reply.len(), reply[2] & FLAG_TC), (first_set + 11, 0));
+        assert_eq!(places(&reply).unwrap().last().unwrap().rtype, rtype::OPT);
+    }
+
+    #[test]
+    fn options_are_added_to_the_opt() {
+        let (asked, mut reply) = (query("www.example", true), upstream("www.example", 1));
+        append_options(&mut reply, b"\0\x03\0\x01x");
+        let opt = *places(&reply).unwrap().last().unwrap();
+        assert_eq!((opt.rtype, opt.end, &reply[opt.end - 5..]), (rtype::OPT, reply.len(), &b"\0\x03\0\x01x"[..]));
+        let mut plain = asked.reply(rcode::NOERROR, false);
+        let before = plain.clone();
+        append_options(&mut plain, b"\0\x03\0\x01x");
+        assert_eq!(plain, before);
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 mod cache;
 mod chase;
 mod engine;
+mod kept;
 pub mod message;
 pub mod special;
 mod upstream;

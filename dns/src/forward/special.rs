@@ -1,13 +1,17 @@
 //! Names that must not leave: a question for them at a public resolver tells outsiders about the
 //! inside and never gets a useful answer. They are answered here.
 //!
+//! `private` and `public` are no top-level domains of the Internet. Names of ours lie in zones of
+//! ours below them; whatever else is asked for there (a product that has no hosts yet, a typing
+//! error) does not exist, and a resolver outside could only say the same and learn the name.
+//!
 //! Not in the list, on purpose: `internal` (cloud providers serve `ec2.internal` and the like from
 //! the resolver behind us), `example` (RFC 6761 section 6.5: ordinary for resolvers) and
 //! `ipv4only.arpa` (RFC 8880: the resolver behind us may do NAT64).
 
 use super::message::{self, Query};
 use crate::{
-    name::{self, Name},
+    name,
     rr::{CLASS_IN, rcode, rtype},
 };
 
@@ -26,47 +30,45 @@ pub enum Special {
 }
 
 /// Special names with the document that makes them so.
-const NAMES: &[(&str, Special)] = &[
-    ("localhost", Special::Localhost),                // RFC 6761 section 6.3
-    ("invalid", Special::Absent),                     // RFC 6761 section 6.4
-    ("test", Special::Absent),                        // RFC 6761 section 6.2
-    ("onion", Special::Absent),                       // RFC 7686 section 2
-    ("local", Special::Absent),                       // RFC 6762 section 22.1: multicast DNS
-    ("alt", Special::Absent),                         // RFC 9476
-    ("home.arpa", Special::Empty),                    // RFC 8375
-    ("resolver.arpa", Special::Empty),                // RFC 9462 section 8: about this resolver
-    ("service.arpa", Special::Empty),                 // RFC 9665
-    ("10.in-addr.arpa", Special::Empty),              // RFC 6303 section 4.1, private addresses
-    ("168.192.in-addr.arpa", Special::Empty),         // the same
-    ("0.in-addr.arpa", Special::Empty),               // RFC 6303 section 4.2: this network
-    ("127.in-addr.arpa", Special::Empty),             // the same: loopback
-    ("254.169.in-addr.arpa", Special::Empty),         // the same: link local
-    ("2.0.192.in-addr.arpa", Special::Empty),         // the same: documentation
-    ("100.51.198.in-addr.arpa", Special::Empty),      // the same
-    ("113.0.203.in-addr.arpa", Special::Empty),       // the same
-    ("255.255.255.255.in-addr.arpa", Special::Empty), // the same: broadcast
-    ("d.f.ip6.arpa", Special::Empty),                 // RFC 6303 section 4.4: unique local
-    ("8.e.f.ip6.arpa", Special::Empty),               // RFC 6303 section 4.5: link local
-    ("9.e.f.ip6.arpa", Special::Empty),               // the same
-    ("a.e.f.ip6.arpa", Special::Empty),               // the same
-    ("b.e.f.ip6.arpa", Special::Empty),               // the same
-    ("8.b.d.0.1.0.0.2.ip6.arpa", Special::Empty),     // RFC 6303 section 4.6: documentation
+const NAMES: &[(&[u8], Special)] = &[
+    (b"\x09localhost\0", Special::Localhost),                 // RFC 6761 section 6.3
+    (b"\x07invalid\0", Special::Absent),                      // RFC 6761 section 6.4
+    (b"\x04test\0", Special::Absent),                         // RFC 6761 section 6.2
+    (b"\x05onion\0", Special::Absent),                        // RFC 7686 section 2
+    (b"\x05local\0", Special::Absent),                        // RFC 6762 section 22.1: multicast DNS
+    (b"\x03alt\0", Special::Absent),                          // RFC 9476
+    (b"\x07private\0", Special::Absent),                      // ours, see above
+    (b"\x06public\0", Special::Absent),                       // the same
+    (b"\x04home\x04arpa\0", Special::Empty),                  // RFC 8375
+    (b"\x08resolver\x04arpa\0", Special::Empty),              // RFC 9462 section 8: about this resolver
+    (b"\x07service\x04arpa\0", Special::Empty),               // RFC 9665
+    (b"\x0210\x07in-addr\x04arpa\0", Special::Empty),         // RFC 6303 section 4.1, private addresses
+    (b"\x03168\x03192\x07in-addr\x04arpa\0", Special::Empty), // the same
+    (b"\x010\x07in-addr\x04arpa\0", Special::Empty),          // RFC 6303 section 4.2: this network
+    (b"\x03127\x07in-addr\x04arpa\0", Special::Empty),        // the same: loopback
+    (b"\x03254\x03169\x07in-addr\x04arpa\0", Special::Empty), // the same: link local
+    (b"\x012\x010\x03192\x07in-addr\x04arpa\0", Special::Empty), // the same: documentation
+    (b"\x03100\x0251\x03198\x07in-addr\x04arpa\0", Special::Empty), // the same
+    (b"\x03113\x010\x03203\x07in-addr\x04arpa\0", Special::Empty), // the same
+    (b"\x03255\x03255\x03255\x03255\x07in-addr\x04arpa\0", Special::Empty), // the same: broadcast
+    (b"\x01d\x01f\x03ip6\x04arpa\0", Special::Empty),         // RFC 6303 section 4.4: unique local
+    (b"\x018\x01e\x01f\x03ip6\x04arpa\0", Special::Empty),    // RFC 6303 section 4.5: link local
+    (b"\x019\x01e\x01f\x03ip6\x04arpa\0", Special::Empty),    // the same
+    (b"\x01a\x01e\x01f\x03ip6\x04arpa\0", Special::Empty),    // the same
+    (b"\x01b\x01e\x01f\x03ip6\x04arpa\0", Special::Empty),    // the same
+    (b"\x018\x01b\x01d\x010\x011\x010\x010\x012\x03ip6\x04arpa\0", Special::Empty), // RFC 6303 section 4.6: documentation
 ];
 
-/// Whether a name (wire form, any case) must not be forwarded: the special name that it lies in, and
+/// Whether a name (wire form, lower case) must not be forwarded: the special name that it lies in, and
 /// what is answered there.
-pub fn special(name: &[u8]) -> Option<(Name, Special)> {
-    let name = name.to_ascii_lowercase();
-    if let Some(found) = private_172(&name).or_else(|| shared_100(&name)) {
-        return Some((Name::from_wire(found), Special::Empty));
+pub fn special(name: &[u8]) -> Option<(&[u8], Special)> {
+    if let Some(found) = private_172(name).or_else(|| shared_100(name)) {
+        return Some((found, Special::Empty));
     }
-    if is_zeros_ip6(&name) {
-        return Some((Name::from_wire(&name), Special::Empty));
+    if is_zeros_ip6(name) {
+        return Some((name, Special::Empty));
     }
-    NAMES.iter().find_map(|(text, special)| {
-        let apex = Name::parse(text).ok()?;
-        name::is_within(&name, &apex).then_some((apex, *special))
-    })
+    NAMES.iter().find(|(apex, _)| name::is_within(name, apex)).map(|&(apex, special)| (apex, special))
 }
 
 /// 16.172.in-addr.arpa to 31.172.in-addr.arpa (RFC 6303 section 4.1).
@@ -114,7 +116,7 @@ pub fn local_answer(query: &[u8], payload: u16) -> Option<Vec<u8>> {
     let exists = special == Special::Localhost || special == Special::Empty && query.name[..] == apex[..];
     let mut reply = query.reply(if exists { rcode::NOERROR } else { rcode::NXDOMAIN }, false);
     if address.is_empty() {
-        message::append_record(&mut reply, 1, &apex, rtype::SOA, TTL, &soa(&apex));
+        message::append_record(&mut reply, 1, apex, rtype::SOA, TTL, &soa(apex));
     } else {
         message::append_record(&mut reply, 0, &query.name, query.rtype, TTL, address);
     }
@@ -134,9 +136,18 @@ fn soa(apex: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Name;
 
     fn find(text: &str) -> Option<(String, Special)> {
-        special(&Name::parse(text).unwrap()).map(|(apex, special)| (apex.to_string(), special))
+        special(&Name::parse(text).unwrap()).map(|(apex, special)| (name::display(apex), special))
+    }
+
+    #[test]
+    fn the_table_holds_names() {
+        for (apex, _) in NAMES {
+            assert_eq!(name::wire_len(apex), Some(apex.len()), "{apex:?}");
+            assert_eq!(special(apex).map(|(found, _)| found), Some(*apex), "no name hides another");
+        }
     }
 
     #[test]
@@ -146,6 +157,8 @@ mod tests {
         assert_eq!(find("printer.local"), Some(("local.".into(), Special::Absent)));
         assert_eq!(find("4.3.2.10.in-addr.arpa"), Some(("10.in-addr.arpa.".into(), Special::Empty)));
         assert_eq!(find("1.20.172.in-addr.arpa"), Some(("20.172.in-addr.arpa.".into(), Special::Empty)));
+        assert_eq!(find("db.other.private"), Some(("private.".into(), Special::Absent)));
+        assert_eq!(find("public"), Some(("public.".into(), Special::Absent)));
         assert_eq!(find("1.64.100.in-addr.arpa"), Some(("64.100.in-addr.arpa.".into(), Special::Empty)));
         assert_eq!(find("0.0.d.f.ip6.arpa"), Some(("d.f.ip6.arpa.".into(), Special::Empty)));
         let zeros = "0.".repeat(31);
@@ -160,6 +173,7 @@ mod tests {
             "1.128.100.in-addr.arpa",
             "8.8.8.8.in-addr.arpa",
             "localhost.example",
+            "private.example",
             ".",
             "ipv4only.arpa",
             &format!("2.{zeros}ip6.arpa"),

@@ -133,7 +133,7 @@ pub fn ixfr<'a>(
 
 /// Answers an IXFR request over UDP in at most `limit` octets: the SOA alone unless the differences
 /// fit, which tells the client to come over TCP (RFC 1995 section 2). For a signed reply `limit` must leave
-/// room for [`super::tsig::Session::overhead`].
+/// room for [`super::tsig::Session::overhead`]. A SOA that does not fit is for the caller to cut.
 pub fn ixfr_udp(
     request: &Request,
     apex: &Name,
@@ -146,7 +146,7 @@ pub fn ixfr_udp(
     if form(soa, client, diffs, zone_records) == Form::Differences {
         let sequences = diffs.unwrap_or_default().iter().cloned().flat_map(sequence);
         let mut packer = Packer::new(request, true, rcode::NOERROR);
-        if once(rr.clone()).chain(sequences).chain(once(rr.clone())).all(|rr| packer.push(&rr, limit.max(512))) {
+        if once(rr.clone()).chain(sequences).chain(once(rr.clone())).all(|rr| packer.push(&rr, limit)) {
             return packer.finish();
         }
     }

@@ -70,7 +70,7 @@ impl Packer {
 
     /// Adds a record if the message then has at most `limit` octets.
     pub(super) fn push(&mut self, rr: &Rr, limit: usize) -> bool {
-        let limit = limit - if self.edns { 11 } else { 0 };
+        let limit = limit.saturating_sub(if self.edns { 11 } else { 0 });
         let before = self.out.len();
         if self.records == u16::MAX || before + rr.rdata.len() > 2 * limit {
             return false;

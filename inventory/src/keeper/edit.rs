@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     change::{Author, Row, RowChange, RowKey},
-    state::State,
+    guard::Reason,
+    state::{Conflict, State},
 };
 
 /// Sentences in one refusal; the rest is counted.
-const SENTENCES_MAX: usize = 50;
+pub(super) const SENTENCES_MAX: usize = 50;
 
 /// How many rows each source defines.
 pub(crate) type Sources = OrdMap<CompactString, u64>;
@@ -27,8 +28,17 @@ pub(crate) type Sources = OrdMap<CompactString, u64>;
 pub enum Edit {
     /// A new row; its key must be free.
     Add(Row),
-    /// A new row, or another value for a row that is there.
+    /// A new row, or another value for a row of the same source. People may change what an import brought by leaving it
+    /// the import's.
     Put(Row),
+    /// Another value for exactly the row that the author saw; refused when that has changed meanwhile. Both have the
+    /// same key.
+    Replace {
+        /// The row that the author saw.
+        old: Row,
+        /// The row as it shall be.
+        new: Row,
+    },
     /// No such row any more; it must be there.
     Remove(RowKey),
     /// The rows of a source become exactly these.
@@ -57,6 +67,21 @@ impl Proposal {
             _ => None,
         })
     }
+
+    /// The sources that are read as empty although they define rows.
+    pub(crate) fn emptied(&self, sources: &Sources) -> Vec<Reason> {
+        let empty = self.edits.iter().filter_map(|edit| match edit {
+            Edit::Sync { source, rows } if rows.is_empty() => Some(source),
+            _ => None,
+        });
+        let counted = empty.map(|source| Reason::Emptied { source: source.clone(), rows: defined(sources, source) });
+        counted.filter(|reason| !matches!(reason, Reason::Emptied { rows: 0, .. })).collect()
+    }
+}
+
+/// How many rows the synced source `whole` defines.
+fn defined(sources: &Sources, whole: &str) -> u64 {
+    sources.iter().filter(|(name, _)| belongs(name, whole)).map(|(_, n)| n).sum()
 }
 
 /// Whether a row of `source` belongs to the synced source `whole`.
@@ -71,6 +96,7 @@ pub(crate) fn resolve(state: &State, sources: &Sources, edits: &[Edit]) -> Resul
         match edit {
             Edit::Add(row) => draft.add(row),
             Edit::Put(row) => draft.put(row),
+            Edit::Replace { old, new } => draft.replace(old, new),
             Edit::Remove(key) => draft.remove(key),
             Edit::Sync { source, rows } => draft.sync(sources, source, rows),
         }
@@ -117,7 +143,17 @@ impl Rows<'_> {
         let key = row.key();
         match self.get(&key) {
             Some(other) if other.source().starts_with("file:") => self.refuse(|| elsewhere(&key, other.source())),
+            Some(other) if other.source() != row.source() => self.refuse(|| twice(&key, other.source(), row.source())),
             _ => drop(self.changed.insert(key, Some(row.clone()))),
+        }
+    }
+
+    fn replace(&mut self, old: &Row, new: &Row) {
+        let key = old.key();
+        if self.get(&key).as_ref() == Some(old) && new.key() == key {
+            self.put(new);
+        } else {
+            self.refuse(|| Conflict::Stale { key: Box::new(key) }.to_string());
         }
     }
 
@@ -153,9 +189,8 @@ impl Rows<'_> {
             }
             given.insert(key, row);
         }
-        let defined: u64 = sources.iter().filter(|(name, _)| belongs(name, source)).map(|(_, n)| n).sum();
         // Edits before this one may have taken rows of the source away or added some: then the count says nothing.
-        if defined > present || !self.changed.is_empty() {
+        if defined(sources, source) > present || !self.changed.is_empty() {
             let leaves = |row: &Row| belongs(row.source(), source) && !given.contains_key(&row.key());
             let gone: Vec<RowKey> = self.state.rows().filter(leaves).map(|row| row.key()).collect();
             let added = self.changed.values().flatten().filter(|row| leaves(row)).map(Row::key);

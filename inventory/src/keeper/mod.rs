@@ -19,14 +19,14 @@ use std::{
 };
 
 pub use draft::HELD_MAX;
-pub(crate) use draft::HeldBody;
+pub(crate) use draft::{HeldBody, HeldList};
 pub use edit::{Edit, Proposal};
 pub use health::{Health, Trouble};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use crate::store::{
     OpenError,
-    history::{HistoryError, HistoryQuery, ROWS_MAX as HISTORY_ROWS_MAX, SETS_MAX as HISTORY_SETS_MAX},
+    history::{History, HistoryError, HistoryQuery, ROWS_MAX as HISTORY_ROWS_MAX, SETS_MAX as HISTORY_SETS_MAX},
 };
 use crate::{
     change::{Author, ChangeSet},
@@ -104,7 +104,7 @@ pub struct Held {
 pub struct Opened {
     /// The keeper.
     pub keeper: Keeper,
-    /// A sentence if the database was replaced by its standby copy.
+    /// A sentence if the database was replaced by its standby copy, or a restored folder took the next epoch.
     pub recovered: Option<String>,
 }
 
@@ -121,7 +121,18 @@ pub struct Keeper {
 impl Keeper {
     /// Opens the store in `dir` and loads the state; blocks until it is there, then starts the writer.
     pub fn open(dir: &Path, review: Review) -> Result<Opened, OpenError> {
-        let Opening { store, state, held, recovered, trouble } = Store::open(dir, writer::now_ms())?;
+        Self::open_as(dir, false, review)
+    }
+
+    /// [`Keeper::open`] for a folder into which a backup was put back. Serials after the backup were given already, to
+    /// changes that are lost now; the epoch grows by one, so that they are not given again and the SOA serial jumps over
+    /// them. Call it once per restore.
+    pub fn open_restored(dir: &Path, review: Review) -> Result<Opened, OpenError> {
+        Self::open_as(dir, true, review)
+    }
+
+    fn open_as(dir: &Path, restored: bool, review: Review) -> Result<Opened, OpenError> {
+        let Opening { store, state, held, recovered, trouble } = Store::open(dir, restored, writer::now_ms())?;
         let (publish, published) = watch::channel(Arc::new(state));
         let shared = Arc::new(Shared::default());
         let (commands, queue) = std::sync::mpsc::sync_channel(QUEUE_MAX);
@@ -152,7 +163,8 @@ impl Keeper {
         self.ask(|reply| Command::Propose { proposal, reply }).await
     }
 
-    /// Serves a held change: its edits are compared with the present state and applied whatever the guard says.
+    /// Makes the changes that were held. It is refused when a row has changed meanwhile, or when the guard finds more in
+    /// it by now than when it was held.
     pub async fn accept(&self, id: u64, author: Author) -> Result<Outcome, Refused> {
         self.ask(|reply| Command::Accept { id, author, reply }).await
     }
@@ -190,6 +202,11 @@ impl Keeper {
 
     /// The change log, newest first, from the database by a connection of its own.
     pub async fn history(&self, query: HistoryQuery) -> Result<Vec<ChangeSet>, HistoryError> {
+        self.history_page(query).await.map(|page| page.sets)
+    }
+
+    /// [`Keeper::history`], with whether there is more of it.
+    pub async fn history_page(&self, query: HistoryQuery) -> Result<History, HistoryError> {
         let stopped = |_| HistoryError("the node is stopping".into());
         let permit = self.history.clone().acquire_owned().await.map_err(stopped)?;
         let path = self.database.clone();

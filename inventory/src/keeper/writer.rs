@@ -12,8 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Outcome, Proposal, Refused, Review,
-    draft::HeldBody,
-    draft::{Draft, HeldHead},
+    draft::{Draft, HeldBody, HeldList},
     health::Shared,
 };
 use crate::{
@@ -93,12 +92,11 @@ impl Writer {
     pub(super) fn new(
         store: Store,
         publish: watch::Sender<Arc<State>>,
-        held: &[HeldBody],
+        held: &HeldList,
         review: Review,
         shared: Arc<Shared>,
         trouble: Option<String>,
     ) -> Self {
-        let held = held.iter().map(HeldHead::from).collect();
         let state = publish.borrow().clone();
         // The rows are counted by source when the thread runs: nobody waits for that.
         let draft = Draft::empty(state, held);

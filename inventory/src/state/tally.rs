@@ -1,4 +1,4 @@
-//! Tallies: hosts by product and region, running members by product and role.
+//! Tallies: hosts by product and region, running members by product and role, static records by source.
 //!
 //! A change keeps them in persistent maps, O(changed). Loading counts in plain maps and files the sums once: for
 //! a million hosts the persistent maps would cost more than the hosts themselves.
@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use imbl::OrdMap;
 
 use super::State;
-use crate::model::Host;
+use crate::{change::Row, model::Host};
 
 /// How many hosts a product has, in all and by region; terminated ones do not count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,11 +27,20 @@ type Counts = BTreeMap<CompactString, BTreeMap<CompactString, u64>>;
 pub(super) struct Counted {
     regions: Counts,
     members: Counts,
+    brought: BTreeMap<CompactString, u64>,
 }
 
 impl Counted {
-    /// Counts one host.
-    pub(super) fn add(&mut self, host: &Host) {
+    /// Counts one row.
+    pub(super) fn add(&mut self, row: &Row) {
+        match row {
+            Row::Host(host) => self.add_host(host),
+            Row::Record(record) => *entry(&mut self.brought, &record.source) += 1,
+            Row::Role(_) => {}
+        }
+    }
+
+    fn add_host(&mut self, host: &Host) {
         let product = &host.key.product;
         if host.is_named() {
             *entry(entry(&mut self.regions, product), &host.region) += 1;
@@ -51,6 +60,7 @@ impl Counted {
         let by_role = |(product, roles): (CompactString, BTreeMap<_, u64>)| {
             roles.into_iter().map(move |(role, n)| ((product.clone(), role), n))
         };
+        state.brought = self.brought.into_iter().collect();
         state.members = self.members.into_iter().flat_map(by_role).collect();
     }
 }
@@ -60,8 +70,24 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<CompactString, V>, key: &CompactS
 }
 
 impl State {
-    /// Keeps the tallies by product, region and role.
-    pub(super) fn count(&mut self, host: &Host, by: i64) {
+    /// How many static records a source defines.
+    pub fn records_of(&self, source: &str) -> u64 {
+        self.brought.get(source).copied().unwrap_or(0)
+    }
+
+    /// Keeps the tallies.
+    pub(super) fn count(&mut self, row: &Row, by: i64) {
+        match row {
+            Row::Host(host) => self.count_host(host, by),
+            Row::Record(record) => {
+                let n = self.records_of(&record.source).saturating_add_signed(by);
+                put(&mut self.brought, record.source.clone(), n, n == 0);
+            }
+            Row::Role(_) => {}
+        }
+    }
+
+    fn count_host(&mut self, host: &Host, by: i64) {
         let step = |n: u64| n.saturating_add_signed(by);
         if host.is_named() {
             let mut tally = self.products.get(&host.key.product).cloned().unwrap_or_default();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     change::ChangeSet,
-    keeper::HeldBody,
+    keeper::{HeldBody, HeldList},
     position::Position,
     state::{Conflict, State},
 };
@@ -31,7 +31,7 @@ pub(crate) struct Chain {
     /// Positions from the snapshot's on, one per change set.
     positions: Vec<Position>,
     /// Changes that are held at the tip.
-    pub(crate) held: Vec<HeldBody>,
+    pub(crate) held: HeldList,
 }
 
 /// What [`walk`] meets.
@@ -39,6 +39,8 @@ enum Step {
     Set(Arc<ChangeSet>, Position),
     Hold(HeldBody),
     Unhold(u64),
+    /// Held changes get numbers from this one on.
+    NextHeld(u64),
 }
 
 impl Chain {
@@ -58,20 +60,25 @@ impl Chain {
         let path = files::snapshot(dir, snapshot);
         let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
         let mut reader = Reader::open(&path).map_err(|e| bad(&e))?;
-        let base = head(&mut reader).map_err(|e| bad(&e))?;
+        let (base, _) = head(&mut reader).map_err(|e| bad(&e))?;
         let snapshot_bytes = path.metadata().map_err(|e| bad(&e))?.len();
         let mut chain =
-            Self { generation, journal_len: 0, snapshot_bytes, snapshot, positions: vec![base], held: Vec::new() };
+            Self { generation, journal_len: 0, snapshot_bytes, snapshot, positions: vec![base], held: HeldList::new() };
         let mut positions = vec![base];
-        let mut held: Vec<HeldBody> = Vec::new();
+        let mut held = HeldList::new();
         chain.journal_len = chain.walk(dir, true, |step| {
             match step {
                 Step::Set(_, position) => positions.push(position),
                 Step::Hold(body) => {
-                    held.retain(|other| other.id != body.id);
-                    held.push(body);
+                    held.raise(body.id + 1);
+                    held.bodies.retain(|other| other.id != body.id);
+                    held.bodies.push(body);
                 }
-                Step::Unhold(id) => held.retain(|other| other.id != id),
+                Step::Unhold(id) => {
+                    held.raise(id + 1);
+                    held.bodies.retain(|other| other.id != id);
+                }
+                Step::NextHeld(next) => held.raise(next),
             }
             Ok(())
         })?;
@@ -131,7 +138,8 @@ impl Chain {
             let path = files::journal(dir, generation);
             let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
             let mut reader = Reader::open(&path).map_err(|e| bad(&e))?.passing_rows(light);
-            let start = head(&mut reader).map_err(|e| bad(&e))?;
+            let (start, next_held) = head(&mut reader).map_err(|e| bad(&e))?;
+            visit(Step::NextHeld(next_held))?;
             if tip.is_some_and(|tip| tip != start) {
                 return Err(bad(&"it does not begin where the file before it ends"));
             }
@@ -180,10 +188,10 @@ fn journal(
     }
 }
 
-/// The position in the first frame.
-fn head(reader: &mut Reader) -> Result<Position, String> {
+/// The position in the first frame, and the number of the next held change.
+fn head(reader: &mut Reader) -> Result<(Position, u64), String> {
     match reader.next().map_err(|e| e.to_string())? {
-        Next::Entry(Entry::Head { format, position }) if format == FORMAT => Ok(position),
+        Next::Entry(Entry::Head { format, position, next_held }) if format == FORMAT => Ok((position, next_held)),
         Next::Entry(Entry::Head { format, .. }) => Err(format!("format {format} is unknown to this version")),
         _ => Err("its head cannot be read".into()),
     }
@@ -192,7 +200,7 @@ fn head(reader: &mut Reader) -> Result<Position, String> {
 fn read_snapshot(path: &Path) -> Result<State, String> {
     let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let mut reader = Reader::open(path).map_err(|e| bad(&e))?;
-    let start = head(&mut reader).map_err(|e| bad(&e))?;
+    let (start, _) = head(&mut reader).map_err(|e| bad(&e))?;
     let mut failure = None;
     let mut ended = false;
     let rows = std::iter::from_fn(|| match reader.next() {

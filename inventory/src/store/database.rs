@@ -1,6 +1,6 @@
 //! The SQLite database: tables, loading, and one transaction for one batch.
 //!
-//! `meta` has one row (format, position, size of the change log); `row` the present rows; `change` and
+//! `meta` has one row (format, position, size of the change log, next number for what is held); `row` the present rows; `change` and
 //! `change_row` the change log with old and new values; `held` what waits for a person. SQLite keeps
 //! next to nothing in memory: the state is there already. Prepared statements are few and cached.
 
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use super::{DbError, Step};
 use crate::{
     change::{Author, ChangeSet, Row, RowChange},
-    keeper::HeldBody,
+    keeper::{HeldBody, HeldList},
     position::{Position, hex},
     state::{HISTORY_ROWS_MAX, HISTORY_SETS_MAX, State},
 };
@@ -23,9 +23,12 @@ pub(crate) const LOG_ROWS_MAX: u64 = 1_000_000;
 /// Rows that are handed over at once while loading.
 const LOAD_CHUNK: usize = 1024;
 
+const NEXT_HELD: &str = "SELECT next_held FROM meta WHERE id = 0";
+
 const TABLES: &str = "
     CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 0), format INTEGER NOT NULL, cluster_id INTEGER NOT NULL,
-        epoch INTEGER NOT NULL, serial INTEGER NOT NULL, state_hash TEXT NOT NULL, log_rows INTEGER NOT NULL);
+        epoch INTEGER NOT NULL, serial INTEGER NOT NULL, state_hash TEXT NOT NULL, log_rows INTEGER NOT NULL,
+        next_held INTEGER NOT NULL DEFAULT 1);
     CREATE TABLE row (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
     CREATE TABLE change (serial INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, who TEXT NOT NULL,
         when_ms INTEGER NOT NULL, why TEXT NOT NULL, rows INTEGER NOT NULL);
@@ -57,12 +60,16 @@ impl Database {
         conn.pragma_update(None, "cache_size", -2048)?;
         conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
         conn.set_prepared_statement_cache_capacity(16);
+        // Databases of early days lack the column.
+        if !alone && conn.prepare(NEXT_HELD).is_err() {
+            conn.execute_batch("ALTER TABLE meta ADD COLUMN next_held INTEGER NOT NULL DEFAULT 1")?;
+        }
         Ok(Self(conn))
     }
 
     /// Writes a new database with the rows and the remembered changes of `state`. The file must not exist; it is
     /// complete and synced when this returns, and worthless if it fails.
-    pub(crate) fn build(path: &Path, state: &State, held: &[HeldBody]) -> Result<(), DbError> {
+    pub(crate) fn build(path: &Path, state: &State, held: &HeldList) -> Result<(), DbError> {
         let mut conn = Connection::open(path)?;
         conn.pragma_update(None, "journal_mode", "OFF")?;
         conn.pragma_update(None, "synchronous", "OFF")?;
@@ -70,8 +77,15 @@ impl Database {
         tx.execute_batch(TABLES)?;
         let p = state.position();
         tx.execute(
-            "INSERT INTO meta VALUES (0, ?1, ?2, ?3, ?4, ?5, 0)",
-            params![FORMAT, p.cluster_id.cast_signed(), p.epoch, p.serial.cast_signed(), hex::encode(&p.state_hash)],
+            "INSERT INTO meta VALUES (0, ?1, ?2, ?3, ?4, ?5, 0, ?6)",
+            params![
+                FORMAT,
+                p.cluster_id.cast_signed(),
+                p.epoch,
+                p.serial.cast_signed(),
+                hex::encode(&p.state_hash),
+                held.next.cast_signed()
+            ],
         )?;
         for row in state.rows() {
             put_row(&tx, &row)?;
@@ -79,7 +93,7 @@ impl Database {
         for set in state.history() {
             log_set(&tx, set)?;
         }
-        for body in held {
+        for body in &held.bodies {
             put_held(&tx, body)?;
         }
         tx.commit()?;
@@ -160,11 +174,21 @@ impl Database {
         Ok(sets)
     }
 
-    /// The held changes, oldest first.
-    pub(crate) fn held(&self) -> Result<Vec<HeldBody>, DbError> {
+    /// The held changes.
+    pub(crate) fn held(&self) -> Result<HeldList, DbError> {
+        let mut list = HeldList::new();
+        // Without the column, which cannot be added while nothing can be written, the present numbers must do.
+        if let Ok(mut next) = self.0.prepare(NEXT_HELD) {
+            list.raise(next.query_row([], |row| row.get::<_, i64>(0))?.cast_unsigned());
+        }
         let mut statement = self.0.prepare("SELECT body FROM held ORDER BY id")?;
         let bodies = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-        bodies.map(|body| held_body(&body?)).collect()
+        for body in bodies {
+            let body = held_body(&body?)?;
+            list.raise(body.id + 1);
+            list.bodies.push(body);
+        }
+        Ok(list)
     }
 
     /// One held change.
@@ -189,8 +213,14 @@ impl Database {
                     write_set(&tx, set)?;
                     logged += set.rows.len() as u64;
                 }
-                Step::Hold(body) => put_held(&tx, body)?,
-                Step::Unhold(id) => drop(tx.execute("DELETE FROM held WHERE id = ?1", [id.cast_signed()])?),
+                Step::Hold(body) => {
+                    put_held(&tx, body)?;
+                    raise_next_held(&tx, body.id + 1)?;
+                }
+                Step::Unhold(id) => {
+                    tx.execute("DELETE FROM held WHERE id = ?1", [id.cast_signed()])?;
+                    raise_next_held(&tx, id + 1)?;
+                }
             }
         }
         let last = steps.iter().rev().find_map(|step| match step {
@@ -204,6 +234,11 @@ impl Database {
         }
         before_commit()?;
         Ok(tx.commit()?)
+    }
+
+    /// Takes another epoch.
+    pub(crate) fn set_epoch(&mut self, epoch: u32) -> Result<(), DbError> {
+        Ok(self.0.execute("UPDATE meta SET epoch = ?1 WHERE id = 0", [epoch]).map(drop)?)
     }
 
     /// Writes something small, to see whether writing works again.
@@ -250,6 +285,10 @@ fn put_held(tx: &Transaction<'_>, body: &HeldBody) -> Result<(), DbError> {
     let json = serde_json::to_vec(body).map_err(|e| DbError::Damaged(e.to_string()))?;
     tx.execute("INSERT OR REPLACE INTO held VALUES (?1, ?2)", params![body.id.cast_signed(), json])?;
     Ok(())
+}
+
+fn raise_next_held(tx: &Transaction<'_>, next: u64) -> Result<(), DbError> {
+    Ok(tx.execute("UPDATE meta SET next_held = max(next_held, ?1) WHERE id = 0", [next.cast_signed()]).map(drop)?)
 }
 
 fn log_set(tx: &Transaction<'_>, set: &ChangeSet) -> Result<(), DbError> {
@@ -370,7 +409,7 @@ mod tests {
     fn the_log_is_bounded_and_a_small_change_does_not_pay_for_a_large_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        Database::build(&path, &State::empty(1), &[]).unwrap();
+        Database::build(&path, &State::empty(1), &HeldList::new()).unwrap();
         let mut db = Database::open(&path, false).unwrap();
         let tx = db.0.transaction().unwrap();
         for (serial, rows) in [(1, 1000), (2, 10), (3, 10)] {

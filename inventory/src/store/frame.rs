@@ -34,7 +34,13 @@ const HEAD: usize = 4 + 16;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Entry {
     /// First in every file: the format and the position at which it begins.
-    Head { format: u32, position: Position },
+    Head {
+        format: u32,
+        position: Position,
+        /// In a journal: the number that the next held change gets.
+        #[serde(default)]
+        next_held: u64,
+    },
     /// Rows of a snapshot.
     Rows(Vec<Row>),
     /// A change set begins.

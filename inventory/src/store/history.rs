@@ -34,17 +34,29 @@ pub struct HistoryQuery {
     pub limit: usize,
 }
 
+/// A part of the change log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// The change sets, newest first.
+    pub sets: Vec<ChangeSet>,
+    /// Whether the reader stopped at [`ROWS_MAX`] rows while there were older change sets that fit the question. The
+    /// next page begins before the last set of this one.
+    pub more: bool,
+    /// How many rows of the last set are not shown.
+    pub cut: usize,
+}
+
 /// Why the change log could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the change log cannot be read: {0}")]
 pub struct HistoryError(pub(crate) String);
 
 /// Answers a question from the database at `path`.
-pub(crate) fn read(path: &Path, query: &HistoryQuery) -> Result<Vec<ChangeSet>, HistoryError> {
+pub(crate) fn read(path: &Path, query: &HistoryQuery) -> Result<History, HistoryError> {
     read_inner(path, query).map_err(|error| HistoryError(error.to_string()))
 }
 
-fn read_inner(path: &Path, query: &HistoryQuery) -> Result<Vec<ChangeSet>, DbError> {
+fn read_inner(path: &Path, query: &HistoryQuery) -> Result<History, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(std::time::Duration::from_secs(2))?;
@@ -71,22 +83,23 @@ fn read_inner(path: &Path, query: &HistoryQuery) -> Result<Vec<ChangeSet>, DbErr
             }
             sets.push(set);
         }
-        return Ok(sets);
+        return Ok(History { sets, ..History::default() });
     }
     let mut statement = conn.prepare(
         "SELECT serial, epoch, who, when_ms, why, rows FROM change
          WHERE serial > ?1 AND serial < ?2 ORDER BY serial DESC LIMIT ?3",
     )?;
     let mut found = statement.query(params![since, before, limit])?;
-    let mut left = ROWS_MAX;
+    let (mut left, mut cut) = (ROWS_MAX, 0);
     while let Some(row) = found.next()? {
         if left == 0 {
-            break;
+            return Ok(History { sets, more: true, cut });
         }
         let (mut set, rows) = head(row)?;
         set.rows = change_rows(&conn, set.serial, rows.min(left))?;
         left -= set.rows.len();
+        cut = rows - set.rows.len();
         sets.push(set);
     }
-    Ok(sets)
+    Ok(History { sets, more: false, cut })
 }

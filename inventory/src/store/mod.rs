@@ -29,7 +29,13 @@ pub use open::OpenError;
 pub(crate) use open::Opening;
 use standby::Standby;
 
-use crate::{change::ChangeSet, fault, keeper::HeldBody, position::Position, state::State};
+use crate::{
+    change::ChangeSet,
+    fault,
+    keeper::{HeldBody, HeldList},
+    position::Position,
+    state::State,
+};
 
 /// What a batch is made of.
 #[derive(Debug, Clone)]
@@ -79,7 +85,8 @@ impl DbError {
 #[derive(Debug)]
 enum Db {
     Open(Database),
-    /// Whole, but could not be opened for writing (no space); tried again before the next commit.
+    /// Whole, but could not be opened for writing (no space); tried again before the next commit, and then
+    /// [`Store::pending`] comes first.
     Shut,
     /// Gone or damaged; built from the state before the next commit.
     Gone,
@@ -91,6 +98,8 @@ pub(crate) struct Store {
     dir: PathBuf,
     db: Db,
     standby: Option<Standby>,
+    /// What the standby journal has and a database that is shut does not.
+    pending: Vec<Step>,
     lock: File,
 }
 
@@ -138,10 +147,17 @@ impl Store {
     fn make_whole(&mut self, state: &State, now_ms: u64) -> Result<(), DbError> {
         match self.db {
             Db::Open(_) => {}
-            Db::Shut => self.db = Db::Open(Database::open(&files::database(&self.dir), false)?),
+            Db::Shut => {
+                let mut db = Database::open(&files::database(&self.dir), false)?;
+                if !self.pending.is_empty() {
+                    db.commit(&self.pending, || fault::point("open.before-commit"))?;
+                    self.pending.clear();
+                }
+                self.db = Db::Open(db);
+            }
             Db::Gone => {
-                let held = chain::Chain::read(&self.dir).ok().flatten().map_or_else(Vec::new, |chain| chain.held);
-                rebuild(&self.dir, state, &held, now_ms)?;
+                rebuild(&self.dir, state, &self.rescue_held(state), now_ms)?;
+                self.pending.clear();
                 self.db = Db::Open(Database::open(&files::database(&self.dir), false)?);
             }
         }
@@ -150,6 +166,21 @@ impl Store {
             self.standby = Some(Standby::create(&self.dir, state, &held)?);
         }
         Ok(())
+    }
+
+    /// The held changes of a database that is to be built anew: from the standby copy, or else from what can still be
+    /// read of the old one.
+    fn rescue_held(&self, state: &State) -> HeldList {
+        let standby = match chain::Chain::read(&self.dir) {
+            Ok(Some(chain)) if chain.tip() == Some(state.position()) => return chain.held,
+            Ok(_) => "it is missing or behind".to_owned(),
+            Err(why) => why,
+        };
+        let old = Database::open(&files::database(&self.dir), true).and_then(|db| db.held());
+        old.unwrap_or_else(|database| {
+            tracing::error!(%database, standby, "neither copy tells which changes are held; propose them again");
+            HeldList::new()
+        })
     }
 
     fn database(&self) -> Result<&Database, DbError> {
@@ -218,7 +249,7 @@ impl Store {
 
 /// Builds the database from a state beside the present one, moves that aside, and puts the new one in its place.
 /// Returns where the old one went, if there was one.
-fn rebuild(dir: &Path, state: &State, held: &[HeldBody], now_ms: u64) -> Result<Option<PathBuf>, DbError> {
+fn rebuild(dir: &Path, state: &State, held: &HeldList, now_ms: u64) -> Result<Option<PathBuf>, DbError> {
     let path = files::database(dir);
     let temporary = files::beside(&path, ".new");
     files::remove_database(&temporary)?;

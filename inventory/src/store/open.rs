@@ -7,6 +7,7 @@
 //! | whole | missing, damaged, or ends earlier | the standby copy is written anew |
 //! | whole | ends later, on another history | the database was put back; the standby copy wins, as below |
 //! | missing or damaged | whole | what is there is moved aside, the database is built from the standby copy, the epoch grows |
+//! | restored by hand, and told so | whatever fits above | the epoch grows: serials after the backup were given already |
 //! | missing | missing, and nothing was moved aside | a new cluster begins |
 //! | anything else | | an error; nothing is touched |
 //!
@@ -20,7 +21,7 @@ use std::{
 };
 
 use super::{Database, Db, DbError, Standby, Step, Store, chain::Chain, files, rebuild};
-use crate::{keeper::HeldBody, state::State};
+use crate::{fault, keeper::HeldList, state::State};
 
 /// Why a store does not open. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,8 @@ pub enum OpenError {
     /// Neither copy can be read.
     #[error(
         "the database {path} cannot be used ({database}), nor can its standby copy standby-*.rows and standby-*.log \
-         ({standby}); restore a backup of the folder, or move all of its files away to begin empty"
+         ({standby}); restore a backup of the folder and start once with --restored, or move all of its files away to \
+         begin empty"
     )]
     BothUnreadable {
         /// The database.
@@ -80,7 +82,7 @@ pub enum OpenError {
 pub(crate) struct Opening {
     pub(crate) store: Store,
     pub(crate) state: State,
-    pub(crate) held: Vec<HeldBody>,
+    pub(crate) held: HeldList,
     /// What was recovered, for people.
     pub(crate) recovered: Option<String>,
     /// What could not be written.
@@ -93,39 +95,39 @@ struct Folder<'a> {
     now_ms: u64,
     trouble: Option<String>,
     recovered: Option<String>,
+    /// What the database lacks and could not be given.
+    pending: Vec<Step>,
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is made if it is missing.
-    pub(crate) fn open(dir: &Path, now_ms: u64) -> Result<Opening, OpenError> {
+    /// Opens the store in `dir`, which is made if it is missing. `restored`: somebody has put a backup there, and
+    /// changes that were made after it are lost, so the epoch grows.
+    pub(crate) fn open(dir: &Path, restored: bool, now_ms: u64) -> Result<Opening, OpenError> {
         let io = |error: io::Error| OpenError::Io { path: dir.to_owned(), error: error.to_string() };
         fs::create_dir_all(dir).map_err(io)?;
         let lock = lock(dir)?;
         files::remove_unfinished(dir).map_err(io)?;
-        let mut folder = Folder { dir, path: files::database(dir), now_ms, trouble: None, recovered: None };
+        let path = files::database(dir);
+        let mut folder = Folder { dir, path, now_ms, trouble: None, recovered: None, pending: Vec::new() };
         // The two copies are read side by side.
         let (chain, found) = std::thread::scope(|scope| {
             let reading = scope.spawn(|| Chain::read(dir));
             let found = folder.open_database();
             (reading.join().unwrap_or_else(|_| Err("its reader has died".into())), found)
         });
-        let (db, state, chain) = match found {
+        let chosen = match found {
             Ok(found) => folder.reconcile(found, chain)?,
             Err(damage) => folder.replace(&damage, chain, true)?,
         };
-        let held = match (&db, &chain) {
-            (Db::Open(db), _) => db.held().map_err(|e| folder.io(&e))?,
-            (_, Some(chain)) => chain.held.clone(),
-            _ => Vec::new(),
-        };
+        let (db, state, held, chain) = if restored { folder.next_epoch(chosen)? } else { chosen };
         let standby = folder.standby(&state, chain, &held);
-        let store = Self { dir: dir.to_owned(), db, standby, lock };
+        let store = Self { dir: dir.to_owned(), db, standby, pending: folder.pending, lock };
         Ok(Opening { store, state, held, recovered: folder.recovered, trouble: folder.trouble })
     }
 }
 
-type Found = (Db, State);
-type Chosen = (Db, State, Option<Chain>);
+type Found = (Db, State, HeldList);
+type Chosen = (Db, State, HeldList, Option<Chain>);
 
 impl Folder<'_> {
     fn io(&self, error: &dyn std::fmt::Display) -> OpenError {
@@ -137,20 +139,24 @@ impl Folder<'_> {
         if !self.path.exists() {
             return Err(DbError::Damaged("it is missing".into()));
         }
-        let load = |db: Database| db.load().map(|state| (db, state));
+        let load = |db: Database| Ok((db.load()?, db.held()?, db));
         match Database::open(&self.path, false).and_then(load) {
-            Ok((db, state)) => Ok((Db::Open(db), state)),
+            Ok((state, held, db)) => Ok((Db::Open(db), state, held)),
             Err(error) if error.is_damage() || matches!(error, DbError::Newer(_)) => Err(error),
             Err(first) => {
-                let (_, state) = Database::open(&self.path, true).and_then(load)?;
+                let (state, held, _) = Database::open(&self.path, true).and_then(load)?;
                 self.trouble = Some(format!("{} cannot be written: {first}", self.path.display()));
-                Ok((Db::Shut, state))
+                Ok((Db::Shut, state, held))
             }
         }
     }
 
     /// Compares a whole database with the standby copy.
-    fn reconcile(&mut self, (db, state): Found, chain: Result<Option<Chain>, String>) -> Result<Chosen, OpenError> {
+    fn reconcile(
+        &mut self,
+        (db, state, held): Found,
+        chain: Result<Option<Chain>, String>,
+    ) -> Result<Chosen, OpenError> {
         let mine = state.position();
         let chain = match chain {
             Ok(chain) => chain,
@@ -160,14 +166,14 @@ impl Folder<'_> {
             }
         };
         let Some((chain, tip)) = chain.and_then(|chain| chain.tip().map(|tip| (chain, tip))) else {
-            return Ok((db, state, None));
+            return Ok((db, state, held, None));
         };
         if tip.cluster_id != mine.cluster_id {
             let (database, standby) = (mine.cluster_id, tip.cluster_id);
             return Err(OpenError::Mixed { path: self.path.clone(), database, standby });
         }
         if chain.contains(&mine) {
-            return self.catch_up(db, state, chain);
+            return self.catch_up((db, state, held), chain);
         }
         if (tip.epoch, tip.serial) > (mine.epoch, mine.serial) {
             drop(db);
@@ -178,11 +184,11 @@ impl Folder<'_> {
             return self.replace(&why, Ok(Some(chain)), false);
         }
         tracing::warn!("the standby copy is behind the database and will be written anew");
-        Ok((db, state, None))
+        Ok((db, state, held, None))
     }
 
     /// Commits what only the standby journal has: it is synced first, so the database may lack the end of it.
-    fn catch_up(&mut self, mut db: Db, state: State, chain: Chain) -> Result<Chosen, OpenError> {
+    fn catch_up(&mut self, (mut db, state, present): Found, chain: Chain) -> Result<Chosen, OpenError> {
         let (serial, tip) = (state.position().serial, chain.tip());
         let (mut next, mut steps) = (state, Vec::new());
         if tip != Some(next.position()) {
@@ -192,26 +198,48 @@ impl Folder<'_> {
                 steps.push(Step::Change { set, after });
             }
         }
-        if let Db::Open(open) = &db {
-            let present = open.held().map_err(|e| self.io(&e))?;
-            let gone = present.iter().filter(|body| !chain.held.contains(body));
-            steps.extend(gone.map(|body| Step::Unhold(body.id)));
-            let lacking = chain.held.iter().filter(|body| !present.contains(body));
-            steps.extend(lacking.map(|body| Step::Hold(Arc::new(body.clone()))));
+        let gone = present.bodies.iter().filter(|body| !chain.held.bodies.contains(body));
+        steps.extend(gone.map(|body| Step::Unhold(body.id)));
+        let lacking = chain.held.bodies.iter().filter(|body| !present.bodies.contains(body));
+        steps.extend(lacking.map(|body| Step::Hold(Arc::new(body.clone()))));
+        if chain.held.next > present.next {
+            // Numbers that were given and taken back: the last of them keeps the others from being given again.
+            let last = chain.held.next - 1;
+            if !chain.held.bodies.iter().any(|body| body.id == last) {
+                steps.push(Step::Unhold(last));
+            }
         }
+        let mut held = chain.held.clone();
+        held.raise(present.next);
         if steps.is_empty() {
-            return Ok((db, next, Some(chain)));
+            return Ok((db, next, held, Some(chain)));
         }
         tracing::info!(steps = steps.len(), serial, "committing what only the standby journal has");
         let committed = match &mut db {
-            Db::Open(open) => open.commit(&steps, || Ok(())).map_err(|error| error.to_string()),
-            _ => Err("it is not open".into()),
+            Db::Open(open) => open.commit(&steps, || fault::point("open.before-commit")),
+            _ => Err(DbError::Io(io::Error::other("it is not open"))),
         };
         if let Err(error) = committed {
             self.trouble = Some(format!("{} cannot be written: {error}", self.path.display()));
-            db = Db::Gone;
+            // A lack of space is no damage: the database stays and is given the rest when it can be written.
+            db = if error.is_damage() { Db::Gone } else { Db::Shut };
+            self.pending = steps;
         }
-        Ok((db, next, Some(chain)))
+        Ok((db, next, held, Some(chain)))
+    }
+
+    /// Goes on in the next epoch, on disk before anything is served from it. The standby copy is written anew.
+    fn next_epoch(&mut self, (mut db, state, held, _): Chosen) -> Result<Chosen, OpenError> {
+        let position = state.position();
+        let epoch = position.epoch + 1;
+        match &mut db {
+            Db::Open(open) => open.set_epoch(epoch).map_err(|e| self.io(&e))?,
+            _ => return Err(self.io(&"the new epoch of the restored folder cannot be written; make room first")),
+        }
+        let done = format!("the restored folder goes on at serial {} in epoch {epoch}", position.serial);
+        let before = self.recovered.take().map_or(String::new(), |before| before + "; ");
+        self.recovered = Some(before + &done);
+        Ok((db, state.in_epoch(epoch), held, None))
     }
 
     /// Builds the database from the standby copy, or begins a new cluster in an empty folder.
@@ -253,10 +281,11 @@ impl Folder<'_> {
             position.serial,
             position.epoch + 1,
         ));
-        Ok((db, state, Some(chain)))
+        let held = chain.held.clone();
+        Ok((db, state, held, Some(chain)))
     }
 
-    fn put_in_place(&self, state: &State, held: &[HeldBody]) -> Result<(Database, Option<PathBuf>), DbError> {
+    fn put_in_place(&self, state: &State, held: &HeldList) -> Result<(Database, Option<PathBuf>), DbError> {
         let aside = rebuild(self.dir, state, held, self.now_ms)?;
         Ok((Database::open(&self.path, false)?, aside))
     }
@@ -269,14 +298,14 @@ impl Folder<'_> {
 
     fn begin(&self) -> Result<Chosen, OpenError> {
         let state = State::empty(Database::random().map_err(|e| self.io(&e))?);
-        let (db, _) = self.put_in_place(&state, &[]).map_err(|e| self.io(&e))?;
-        Ok((Db::Open(db), state, None))
+        let (db, _) = self.put_in_place(&state, &HeldList::new()).map_err(|e| self.io(&e))?;
+        Ok((Db::Open(db), state, HeldList::new(), None))
     }
 
     /// Goes on with the standby copy if it ends at the state, or writes it anew.
-    fn standby(&mut self, state: &State, chain: Option<Chain>, held: &[HeldBody]) -> Option<Standby> {
+    fn standby(&mut self, state: &State, chain: Option<Chain>, held: &HeldList) -> Option<Standby> {
         let ready = match chain {
-            Some(chain) if chain.tip() == Some(state.position()) && chain.held == held => {
+            Some(chain) if chain.tip() == Some(state.position()) && chain.held.bodies == held.bodies => {
                 Standby::resume(self.dir, &chain)
             }
             _ => Standby::create(self.dir, state, held),

@@ -21,7 +21,13 @@ use super::{
     files,
     frame::{self, BATCH, Entry, ROWS_PER_FRAME},
 };
-use crate::{change::ChangeSet, fault, keeper::HeldBody, position::Position, state::State};
+use crate::{
+    change::ChangeSet,
+    fault,
+    keeper::{HeldBody, HeldList},
+    position::Position,
+    state::State,
+};
 
 /// Version of the files' format.
 pub(crate) const FORMAT: u32 = 1;
@@ -51,7 +57,7 @@ pub(crate) struct Standby {
 
 impl Standby {
     /// Begins a copy of `state` from nothing and removes all older files. Takes as long as writing all rows.
-    pub(crate) fn create(dir: &Path, state: &State, held: &[HeldBody]) -> io::Result<Self> {
+    pub(crate) fn create(dir: &Path, state: &State, held: &HeldList) -> io::Result<Self> {
         let generation = files::generations(dir)?.last().map_or(1, |newest| newest + 1);
         let snapshot_bytes = write_snapshot(dir, generation, state)?;
         // The journal comes last: a generation counts once it has one, so a crash leaves the older copy in force.
@@ -164,7 +170,7 @@ impl Standby {
     }
 
     /// Begins the next generation at `state`, to which the journal has led.
-    pub(crate) fn renew(&mut self, state: Arc<State>, held: &[HeldBody]) -> io::Result<()> {
+    pub(crate) fn renew(&mut self, state: Arc<State>, held: &HeldList) -> io::Result<()> {
         let generation = self.generation + 1;
         (self.journal, self.len) = new_journal(&self.dir, generation, state.position(), held)?;
         self.before = self.len;
@@ -202,7 +208,7 @@ fn write_set(out: &mut impl Write, set: &ChangeSet, after: Position) -> io::Resu
     frame::write(out, &Entry::End { position: after })
 }
 
-fn new_journal(dir: &Path, generation: u64, position: Position, held: &[HeldBody]) -> io::Result<(File, u64)> {
+fn new_journal(dir: &Path, generation: u64, position: Position, held: &HeldList) -> io::Result<(File, u64)> {
     fault::point("standby.before-journal")?;
     let path = files::journal(dir, generation);
     let temporary = path.with_extension("log.new");
@@ -210,8 +216,8 @@ fn new_journal(dir: &Path, generation: u64, position: Position, held: &[HeldBody
     let written = (|| {
         let mut out = BufWriter::new(&file);
         out.write_all(&BATCH)?;
-        frame::write(&mut out, &Entry::Head { format: FORMAT, position })?;
-        for body in held {
+        frame::write(&mut out, &Entry::Head { format: FORMAT, position, next_held: held.next })?;
+        for body in &held.bodies {
             frame::write(&mut out, &Entry::Hold(body.clone()))?;
         }
         out.flush()?;
@@ -233,7 +239,7 @@ fn write_snapshot(dir: &Path, generation: u64, state: &State) -> io::Result<u64>
     let written = (|| {
         let file = File::create(&temporary)?;
         let mut out = BufWriter::with_capacity(1 << 16, &file);
-        frame::write(&mut out, &Entry::Head { format: FORMAT, position: state.position() })?;
+        frame::write(&mut out, &Entry::Head { format: FORMAT, position: state.position(), next_held: 0 })?;
         let mut rows = state.rows().peekable();
         let mut frames = 0_usize;
         while rows.peek().is_some() {

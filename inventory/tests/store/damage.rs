@@ -176,3 +176,58 @@ async fn one_folder_belongs_to_one_process() {
     let error = Keeper::open(folder.path(), Arc::new(|_, _, _| Vec::new())).unwrap_err();
     assert!(error.to_string().contains("another process holds"), "{error}");
 }
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A backup is put back: the changes after it are lost, but their serials are not given to others.
+#[tokio::test]
+async fn a_restored_backup_goes_on_in_the_next_epoch() {
+    let (folder, backup) = (folder_with(10).await, tempfile::tempdir().unwrap());
+    copy_files(folder.path(), backup.path());
+    let keeper = open(folder.path());
+    edit(&keeper, vec![Edit::Add(host(100))]).await.unwrap();
+    let lost = keeper.state().position();
+    keeper.close().await;
+    let restored = Keeper::open_restored(backup.path(), Arc::new(|_, _, _| Vec::new())).unwrap();
+    let sentence = restored.recovered.unwrap();
+    assert_eq!(sentence, format!("the restored folder goes on at serial {} in epoch 2", lost.serial - 1));
+    edit(&restored.keeper, vec![Edit::Add(host(200))]).await.unwrap();
+    let position = restored.keeper.state().position();
+    assert_eq!((position.epoch, position.serial), (2, lost.serial));
+    assert!(position.soa_serial() > lost.soa_serial());
+    restored.keeper.close().await;
+    // Both copies know of it, and an ordinary start stays in that epoch.
+    fs::remove_file(backup.path().join("state.db")).unwrap();
+    assert_eq!(open(backup.path()).state().position().epoch, 3, "the loss of the database is one more");
+    unlocked(backup.path());
+    let again = opened(backup.path());
+    assert_eq!((again.recovered, again.keeper.state().position().epoch), (None, 3));
+}
+
+/// The database breaks while it is open, and the standby journal is damaged too: what is held is taken from what can
+/// still be read of the database.
+#[tokio::test]
+async fn what_is_held_survives_a_rebuild_with_a_damaged_standby_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    edit(&keeper, (0..10).map(|n| Edit::Add(host(n))).collect()).await.unwrap();
+    edit(&keeper, (0..6).map(|n| Edit::Remove(crate::world::key(n))).collect()).await.unwrap();
+    let held = keeper.held();
+    assert_eq!(held.len(), 1);
+    edit(&keeper, vec![Edit::Add(host(100))]).await.unwrap();
+    let log = File::options().write(true).open(standby(folder.path(), "log")).unwrap();
+    log.write_all_at(&[0xa5; 64], log.metadata().unwrap().len() / 2).unwrap();
+    let other = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
+    assert_eq!(other.execute("DELETE FROM row WHERE key = 'web7.us-east-1a.acme'", []).unwrap(), 1);
+    drop(other);
+    edit(&keeper, vec![Edit::Remove(crate::world::key(7))]).await.unwrap();
+    assert_eq!(keeper.state().host_count(), 10);
+    assert_eq!(keeper.held(), held);
+    keeper.close().await;
+    let keeper = open(folder.path());
+    assert_eq!(keeper.held(), held);
+}

@@ -75,3 +75,47 @@ fn a_damaged_database_on_a_full_disk_is_served_all_the_same() {
     assert!(again.recovered.is_some(), "with room it is built");
     check_kept(&again.keeper.state(), &seen);
 }
+
+/// The process ended between journal and commit, and at the next start there is no room: the database stays what it is,
+/// change log and all, and is given the rest when there is room.
+#[tokio::test]
+async fn a_full_disk_after_a_crash_costs_neither_the_database_nor_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = child(folder.path(), "commit.after-journal=abort@5").spawn().unwrap();
+    let mut seen = acknowledged(&mut process, |_| false);
+    let mut process = child(folder.path(), "open.before-commit=enospc@1+1").spawn().unwrap();
+    let more = acknowledged(&mut process, |more| more.len() > 50);
+    assert!(more.len() > 50, "it goes on once there is room");
+    seen.extend(more);
+    crate::damage::unlocked(folder.path());
+    let again = crate::world::opened(folder.path());
+    assert_eq!(again.recovered, None);
+    check_kept(&again.keeper.state(), &seen);
+    let position = again.keeper.state().position();
+    assert_eq!(position.epoch, 1);
+    let history = again.keeper.history(crate::keeping::query(1000)).await.unwrap();
+    assert_eq!(history.len() as u64, position.serial, "every change is in the log");
+    let mut names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert!(!names.any(|name| name.contains("damaged")));
+}
+
+/// No room to open the database for writing, and no standby copy: what is held is held all the same.
+#[tokio::test]
+async fn what_is_held_survives_a_full_disk_without_a_standby_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    crate::world::edit(&keeper, vec![inventory::Edit::Add(crate::world::host(1))]).await.unwrap();
+    crate::world::edit(&keeper, vec![inventory::Edit::Remove(crate::world::key(1))]).await.unwrap();
+    let held = keeper.held();
+    assert_eq!(held.len(), 1);
+    keeper.close().await;
+    for entry in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with("standby-") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let output = limited(folder.path(), 0).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("trouble: true") && told.contains("held: [1]"), "{told}");
+    assert_eq!(open(folder.path()).held(), held);
+}

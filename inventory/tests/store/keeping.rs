@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use inventory::{
-    Author, Edit, HostState, Keeper, Outcome, Proposal, Refused, Row,
-    keeper::{HELD_MAX, HistoryQuery, QUEUE_MAX},
+    Author, Edit, HostState, Keeper, Outcome, Proposal, Record, RecordKey, Refused, Row,
+    keeper::{HELD_MAX, HISTORY_ROWS_MAX, HistoryQuery, QUEUE_MAX},
 };
 
 use crate::world::{author, check_whole, edit, host, host_with, key, open, opened, proposal, sync};
@@ -131,7 +131,7 @@ async fn too_many_removals_are_held_until_accepted() {
     std::fs::remove_file(folder.path().join("state.db")).unwrap();
     let keeper = open(folder.path());
     assert_eq!(keeper.held().iter().map(|h| (h.id, h.rows)).collect::<Vec<_>>(), [(id, 3)]);
-    // Accepting applies the edits to the state as it is by then.
+    // What has nothing to do with it may have changed meanwhile.
     applied(edit(&keeper, vec![Edit::Add(host(77))]).await);
     let bob = Author { who: "bob".into(), when_ms: 5, why: String::new() };
     assert_eq!(applied(keeper.accept(id, bob.clone()).await), 3);
@@ -322,4 +322,201 @@ async fn a_database_that_breaks_while_open_is_built_anew_from_memory() {
     keeper.close().await;
     let again = opened(folder.path());
     assert_eq!((again.recovered, again.keeper.state().position()), (None, position));
+}
+
+#[tokio::test]
+async fn what_was_made_of_an_old_row_is_refused_as_stale() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let seen = host(1);
+    let tagged = |key: &str| host_with(1, "api", |h| h.tags = Box::new([(key.into(), "x".into())]));
+    let replace = |new: Row| Edit::Replace { old: seen.clone(), new };
+    let stale = "host web1.us-east-1a.acme has changed meanwhile; look again and repeat the change";
+    applied(edit(&keeper, vec![Edit::Add(seen.clone())]).await);
+    applied(edit(&keeper, vec![replace(tagged("a"))]).await);
+    assert_eq!(sentence(edit(&keeper, vec![replace(tagged("b"))]).await), stale);
+    assert_eq!(keeper.state().get(&key(1)), Some(tagged("a")));
+    // Nor does it bring back what was removed meanwhile.
+    applied(edit(&keeper, vec![Edit::Add(host(2)), Edit::Add(host(3)), Edit::Add(host(4))]).await);
+    applied(edit(&keeper, vec![Edit::Remove(key(1))]).await);
+    assert_eq!(sentence(edit(&keeper, vec![replace(tagged("b"))]).await), stale);
+    assert_eq!(keeper.state().get(&key(1)), None);
+}
+
+#[tokio::test]
+async fn accepting_does_not_take_back_what_changed_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let role = |tag: &str| {
+        host_with(1, "api", |h| (h.roles, h.tags) = (Box::new(["db".into()]), Box::new([("t".into(), tag.into())])))
+    };
+    applied(edit(&keeper, vec![Edit::Add(role("old"))]).await);
+    let (id, _) = held(edit(&keeper, vec![Edit::Put(host(1))]).await);
+    applied(edit(&keeper, vec![Edit::Put(role("new"))]).await);
+    let text = sentence(keeper.accept(id, author("bob")).await);
+    assert!(text.contains("host web1.us-east-1a.acme has changed meanwhile"), "{text}");
+    assert!(text.contains(&format!("change {id} is not what it was")), "{text}");
+    assert_eq!((keeper.state().get(&key(1)), keeper.held().len()), (Some(role("new")), 1));
+    // Nor is a host that was removed brought back.
+    let (gone, _) = held(edit(&keeper, vec![Edit::Remove(key(1))]).await);
+    applied(keeper.accept(gone, author("bob")).await);
+    assert!(sentence(keeper.accept(id, author("bob")).await).contains("has changed meanwhile"));
+    assert_eq!(keeper.state().host_count(), 0);
+}
+
+#[tokio::test]
+async fn accepting_removes_no_more_than_was_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let rows = |range: std::ops::Range<u32>| range.map(|n| host_with(n, "import:csv", |_| {})).collect::<Vec<_>>();
+    applied(edit(&keeper, vec![sync("import:csv", rows(0..10))]).await);
+    let (id, reasons) = held(edit(&keeper, vec![sync("import:csv", rows(0..6))]).await);
+    assert!(reasons.contains("4 of the 10 hosts"), "{reasons}");
+    applied(edit(&keeper, rows(100..200).into_iter().map(Edit::Put).collect()).await);
+    assert_eq!(applied(keeper.accept(id, author("bob")).await), 4);
+    assert_eq!(keeper.state().host_count(), 106);
+}
+
+#[tokio::test]
+async fn accepting_is_refused_when_the_guard_finds_more_by_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    applied(edit(&keeper, (0..10).map(|n| Edit::Add(host(n))).collect()).await);
+    let (id, _) = held(edit(&keeper, (0..4).map(|n| Edit::Remove(key(n))).collect()).await);
+    for n in 4..7 {
+        applied(edit(&keeper, vec![Edit::Remove(key(n))]).await);
+    }
+    let text = sentence(keeper.accept(id, author("bob")).await);
+    assert!(text.contains("it removes 4 of the 7 hosts of product acme"), "{text}");
+    assert_eq!((keeper.state().host_count(), keeper.held().len()), (7, 1));
+}
+
+fn record(name: &str, rtype: &str, data: &str, source: &str) -> Row {
+    let key = RecordKey { name: name.into(), rtype: rtype.into(), data: data.into() };
+    Row::Record(Arc::new(Record { key, ttl: None, source: source.into() }))
+}
+
+fn role_row(n: u32, source: &str) -> Row {
+    let toml = format!(r#"{{"name":"role{n}","port":80,"source":"{source}"}}"#);
+    Row::decode("role", toml.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn a_source_that_is_suddenly_empty_is_held_whatever_it_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let few = vec![record("a.example", "A", "10.0.0.1", "file:a.toml"), role_row(1, "file:a.toml")];
+    applied(edit(&keeper, vec![sync("file", few)]).await);
+    let (id, reasons) = held(edit(&keeper, vec![sync("file", vec![])]).await);
+    assert_eq!(reasons, "file is empty but defines 2 rows now");
+    assert_eq!(keeper.state().record_count(), 1);
+    applied(keeper.accept(id, author("bob")).await);
+    assert_eq!((keeper.state().record_count(), keeper.state().roles().count()), (0, 0));
+    assert!(matches!(edit(&keeper, vec![sync("file", vec![])]).await, Ok(Outcome::Unchanged { .. })));
+}
+
+#[tokio::test]
+async fn too_many_records_role_definitions_or_a_whole_zone_are_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let zone = |addresses: std::ops::Range<u32>, last: u32| {
+        let soa = record("corp.example", "SOA", &format!("ns. root. {last} 1 1 1 1"), "zone:corp.example");
+        let hosts = addresses.map(|n| {
+            let (name, address) = (format!("h{n}.corp.example"), format!("10.1.{last}.{n}"));
+            record(&name, "A", &address, "zone:corp.example")
+        });
+        hosts.chain([soa]).collect::<Vec<_>>()
+    };
+    applied(edit(&keeper, vec![sync("zone:corp.example", zone(0..39, 1))]).await);
+    // Other addresses and another SOA record for the same names are no loss.
+    applied(edit(&keeper, vec![sync("zone:corp.example", zone(0..39, 2))]).await);
+    let (id, reasons) = held(edit(&keeper, vec![sync("zone:corp.example", zone(0..20, 2))]).await);
+    assert_eq!(reasons, "it removes 19 of the 40 static records of zone:corp.example, more than 30 %");
+    keeper.discard(id, author("bob")).await.unwrap();
+    assert_eq!(applied(edit(&keeper, vec![sync("zone:corp.example", zone(0..30, 2))]).await), 9);
+    let soa = record("corp.example", "SOA", "ns. root. 2 1 1 1 1", "zone:corp.example");
+    let (_, reasons) = held(edit(&keeper, vec![Edit::Remove(soa.key())]).await);
+    assert_eq!(reasons, "it removes the SOA record of corp.example and so whole zones");
+    applied(edit(&keeper, vec![sync("file", (0..20).map(|n| role_row(n, "file:roles.toml")).collect())]).await);
+    let (_, reasons) = held(edit(&keeper, vec![sync("file", vec![role_row(1, "file:roles.toml")])]).await);
+    assert_eq!(reasons, "it removes 19 of the 20 role definitions, more than 30 %");
+    // The tallies are the same after loading.
+    check_whole(&keeper.state());
+    keeper.close().await;
+    assert_eq!(open(folder.path()).state().records_of("zone:corp.example"), 31);
+}
+
+#[tokio::test]
+async fn an_import_does_not_take_over_rows_of_another_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let zone = record("a.example", "A", "10.0.0.1", "zone:example");
+    applied(edit(&keeper, vec![Edit::Add(host(1)), Edit::Add(zone)]).await);
+    let text = sentence(edit(&keeper, vec![Edit::Put(host_with(1, "import:csv", |_| {}))]).await);
+    assert_eq!(text, "host web1.us-east-1a.acme is defined twice: by api and by import:csv");
+    let text = sentence(edit(&keeper, vec![Edit::Put(record("a.example", "A", "10.0.0.1", "zone:other"))]).await);
+    assert_eq!(text, "record a.example A 10.0.0.1 is defined twice: by zone:example and by zone:other");
+    assert_eq!(keeper.state().position().serial, 1);
+    // What an import brought may be changed by people as long as it stays the import's.
+    applied(edit(&keeper, vec![Edit::Put(host_with(2, "import:csv", |_| {}))]).await);
+    applied(edit(&keeper, vec![Edit::Put(host_with(2, "import:csv", |h| h.state = HostState::Draining))]).await);
+}
+
+#[tokio::test]
+async fn numbers_of_held_changes_are_never_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = Vec::new();
+    for round in 0..4 {
+        let keeper = open(folder.path());
+        if round == 0 {
+            applied(edit(&keeper, (0..4).map(|n| Edit::Add(host(n))).collect()).await);
+        }
+        let (id, _) = held(edit(&keeper, (0..3).map(|n| Edit::Remove(key(n))).collect()).await);
+        seen.push(id);
+        keeper.discard(id, author("bob")).await.unwrap();
+        keeper.close().await;
+        if round == 1 {
+            std::fs::remove_file(folder.path().join("state.db")).unwrap();
+        } else if round == 2 {
+            let names = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+            let standby = names.filter(|path| path.to_string_lossy().contains("standby-"));
+            standby.for_each(|path| std::fs::remove_file(path).unwrap());
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn history_says_when_it_stopped_for_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let max = u32::try_from(HISTORY_ROWS_MAX).unwrap();
+    applied(edit(&keeper, vec![Edit::Add(host(1))]).await);
+    applied(edit(&keeper, (10..max + 15).map(|n| Edit::Add(host(n))).collect()).await);
+    applied(edit(&keeper, vec![Edit::Add(host(2))]).await);
+    let page = keeper.history_page(query(10)).await.unwrap();
+    assert_eq!(page.sets.iter().map(|set| set.serial).collect::<Vec<_>>(), [3, 2]);
+    assert_eq!((page.more, page.cut), (true, 6));
+    let rest = keeper.history_page(HistoryQuery { before_serial: Some(2), ..query(10) }).await.unwrap();
+    assert_eq!((rest.sets.len(), rest.more, rest.cut), (1, false, 0));
+}
+
+#[tokio::test]
+async fn a_role_is_judged_by_its_product_wide_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = open(folder.path());
+    let member = |n: u32, region: &str| {
+        host_with(n, "api", |h| {
+            (h.roles, h.region) = (Box::new(["db".into()]), region.into());
+            h.key.zone = format!("{region}a").into();
+        })
+    };
+    let (east, west) = (member(1, "us-east-1"), member(2, "us-west-2"));
+    let others = (10..20).map(|n| Edit::Add(host(n)));
+    applied(
+        edit(&keeper, [Edit::Add(east.clone()), Edit::Add(west.clone())].into_iter().chain(others).collect()).await,
+    );
+    applied(edit(&keeper, vec![Edit::Remove(west.key())]).await);
+    let (_, reasons) = held(edit(&keeper, vec![Edit::Remove(east.key())]).await);
+    assert_eq!(reasons, "it leaves role db of product acme without a running host; it has 1 now");
 }

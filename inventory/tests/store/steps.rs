@@ -58,7 +58,7 @@ proptest! {
                 if done {
                     for edit in edits {
                         match edit {
-                            Edit::Add(row) | Edit::Put(row) => drop(model.insert(row.key(), row)),
+                            Edit::Add(row) | Edit::Put(row) | Edit::Replace { new: row, .. } => drop(model.insert(row.key(), row)),
                             Edit::Remove(key) => drop(model.remove(&key)),
                             Edit::Sync { rows, .. } => {
                                 model.retain(|_, row| row.source() != "file:a");

@@ -119,6 +119,7 @@ fn child_process() {
         let keeper = open(Path::new(&dir));
         let first = u32::try_from(keeper.state().host_count()).unwrap();
         println!("opened with {first} hosts, trouble: {}", keeper.health().trouble.is_some());
+        println!("held: {:?}", keeper.held().iter().map(|held| held.id).collect::<Vec<_>>());
         let mut tasks = tokio::task::JoinSet::new();
         for n in first..first + 3000 {
             if tasks.len() == 8 {

@@ -175,6 +175,18 @@ fn ixfr_sends_difference_sequences() {
 }
 
 #[test]
+fn ixfr_over_udp_keeps_the_room_for_a_signature() {
+    let diffs = [diff(6, vec![], (0..12).map(|n| rr(&format!("n{n}"), "A", "10.0.0.1")).collect())];
+    let request = request(rtype::IXFR, Some(6), true);
+    let whole = ixfr_udp(&request, &apex(), &soa(7), Some(&diffs), 1000, 1232).len();
+    assert!((300..512).contains(&whole), "{whole} octets would fit, were it not for the signature");
+    for limit in 200..=whole {
+        let reply = ixfr_udp(&request, &apex(), &soa(7), Some(&diffs), 1000, limit);
+        assert!(reply.len() <= limit && (reply.len() == whole) == (limit == whole), "{limit}");
+    }
+}
+
+#[test]
 fn ixfr_of_a_current_and_of_an_unknown_serial() {
     let zone = [rr("a", "A", "10.0.0.1")];
     let send = |client| -> Vec<u16> {
