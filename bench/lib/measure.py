@@ -56,9 +56,9 @@ def add_to_answer(control_path, port, samples, prefix):
 class Changes(threading.Thread):
     """Makes changes at a fixed rate until it is stopped, on the server's CPU: the load's CPU is the clock."""
 
-    def __init__(self, control_path, rate, prefix):
+    def __init__(self, control_path, rate, number):
         super().__init__()
-        self.control, self.rate, self.prefix = Control(control_path), rate, prefix
+        self.control, self.rate, self.number = Control(control_path), rate, number
         self.made, self.stop_now = 0, threading.Event()
 
     def run(self):
@@ -66,7 +66,9 @@ class Changes(threading.Thread):
         begin = time.monotonic()
         while not self.stop_now.is_set():
             i = self.made
-            self.control.add_host(f"{self.prefix}{i:05d}", "us-west-1a", f"10.{230 + i // 62500}.{i // 250 % 250}.{1 + i % 250}")
+            # Each run of changes has a second octet of its own, or its addresses would be taken.
+            address = f"10.{230 + self.number}.{i // 250 % 250}.{1 + i % 250}"
+            self.control.add_host(f"busy{self.number}-{i:05d}", "us-west-1a", address)
             self.made += 1
             # An absolute schedule: a slow change is caught up with.
             time.sleep(max(0, begin + self.made / self.rate - time.monotonic()))
@@ -83,7 +85,7 @@ def latency_under_changes(binary, server, control_path, questions, rate, seconds
     idle, busy, made = [], [], 0
     for i in range(rounds):
         idle.append(paced(binary, server.port, questions, rate, seconds))
-        changes = Changes(control_path, changes_a_second, f"busy{i}-")
+        changes = Changes(control_path, changes_a_second, i)
         changes.start()
         busy.append(paced(binary, server.port, questions, rate, seconds))
         changes.stop_now.set()
