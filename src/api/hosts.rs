@@ -44,11 +44,14 @@ pub(crate) struct Filter {
 
 impl Filter {
     fn admits(&self, host: &Host) -> bool {
-        let same = |wanted: &Option<CompactString>, have: &CompactString| wanted.as_ref().is_none_or(|w| w == have);
+        // Labels are kept in lower case, and people ask for them as they like.
+        let same = |wanted: &Option<CompactString>, have: &CompactString| {
+            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(have))
+        };
         same(&self.product, &host.key.product)
             && same(&self.region, &host.region)
             && same(&self.zone, &host.key.zone)
-            && self.role.as_ref().is_none_or(|role| host.roles.contains(role))
+            && self.role.as_ref().is_none_or(|role| host.roles.iter().any(|have| have.eq_ignore_ascii_case(role)))
             && self.state.is_none_or(|state| host.state == state)
             && self.name.as_ref().is_none_or(|prefix| host.key.name.starts_with(prefix.as_str()))
     }
@@ -88,8 +91,11 @@ pub(crate) async fn add(
     let author = author(peer, &headers, forms::take_why(&mut item)).await?;
     let row = one(item, &app)?;
     let key = row.key();
-    if app.keeper.state().get(&key).is_some() {
-        let text = format!("{key} is there already; `gatehouse host set` changes it");
+    if let Some(present) = app.keeper.state().get(&key) {
+        let text = match present.source().strip_prefix("file:") {
+            Some(file) => format!("{key} is there already, defined in {file}; change it there"),
+            None => format!("{key} is there already; `gatehouse host set` changes it"),
+        };
         return Err(ApiError::new(StatusCode::CONFLICT, text));
     }
     let written = app.change(Proposal { author, edits: vec![Edit::Add(row)] }).await?;
