@@ -6,9 +6,10 @@
 use std::sync::LazyLock;
 
 use dns::{
-    answer::{Asker, Facts, Verdict, answer},
+    answer::answer,
     generate::Settings,
     make::Maker,
+    verdict::{Asker, Facts, Verdict},
     zones::Zones,
 };
 use inventory::{
