@@ -90,6 +90,7 @@ pub(crate) fn run(start: Start) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("gatehouse")
+        .on_thread_start(dns::service::answer_first)
         .build()
         .map_err(|e| Failure::new(Exit::Os, format!("threads cannot be started: {e}")))?;
     let socket = start.config.admin.socket.clone();

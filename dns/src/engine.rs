@@ -109,7 +109,7 @@ impl Engine {
         let verdict = answer_parsed(zones, &self.facts, &asker, datagram.query, parsed, out);
         match verdict {
             Verdict::Reply { rcode, reason, proven } => {
-                counters.answered(rcode, reason);
+                counters.answered_alone(rcode, reason);
                 if !trusted && !proven {
                     self.limit(datagram, counters, out);
                 }

@@ -45,6 +45,8 @@ const FREE_EVERY: Duration = Duration::from_millis(100);
 /// Datagrams that wait for the asynchronous side at most.
 const PENDING_MAX: usize = 4096;
 
+pub use crate::sys::answer_first;
+
 /// Who this node is.
 #[derive(Debug, Clone)]
 pub struct Identity {

@@ -76,6 +76,13 @@ impl Counters {
         bump(&self.reasons[reason as usize], 1);
     }
 
+    /// [`Counters::answered`] by the one thread that counts answers here: without a locked instruction.
+    #[inline]
+    pub fn answered_alone(&self, rcode: u16, reason: Reason) {
+        bump_alone(&self.rcodes[usize::from(rcode).min(RCODES - 1)], 1);
+        bump_alone(&self.reasons[reason as usize], 1);
+    }
+
     /// Counts an answer that came from a resolver.
     pub fn relayed(&self, rcode: u16) {
         bump(&self.rcodes[usize::from(rcode).min(RCODES - 1)], 1);
@@ -87,20 +94,25 @@ impl Counters {
         bump(&self.events[event as usize], 1);
     }
 
-    /// Counts `answers` that took `ns` from receiving to sending.
+    /// Counts `answers` that took `ns` from receiving to sending; for the one thread that does so.
     #[inline]
     pub fn took(&self, ns: u64, answers: u64) {
         let bucket = LATENCY_BOUNDS_NS.iter().position(|&bound| ns <= bound).unwrap_or(LATENCY_BOUNDS_NS.len());
-        bump(&self.latency[bucket], answers);
-        bump(&self.latency_sum_ns, ns.saturating_mul(answers));
-        bump(&self.batches, 1);
+        bump_alone(&self.latency[bucket], answers);
+        bump_alone(&self.latency_sum_ns, ns.saturating_mul(answers));
+        bump_alone(&self.batches, 1);
     }
 }
 
-/// The worker that owns a counter is its only writer, or the counter is off the fast path.
 #[inline]
 fn bump(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Relaxed);
+}
+
+/// For counters with one writer.
+#[inline]
+fn bump_alone(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
 /// The counters of one transport, added up.
