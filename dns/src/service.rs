@@ -300,7 +300,7 @@ pub struct Follower {
     states: watch::Receiver<Arc<State>>,
     changed: watch::Sender<Arc<Vec<(Name, Soa)>>>,
     /// Former zones that an answering thread may still read: whoever lets go of them last frees them,
-    /// and a million names take a third of a second to free.
+    /// and freeing a million names must not happen between two answers.
     former: Vec<Arc<Zones>>,
 }
 
