@@ -5,10 +5,11 @@ pub mod accept;
 pub mod client;
 pub mod limits;
 pub mod listen;
+pub mod peer;
 pub mod stream;
 pub mod tls;
 
-pub use accept::accept_loop;
+pub use accept::{accept_loop, start_tls};
 pub use limits::Limits;
 pub use listen::listen;
 pub use stream::Stream;
