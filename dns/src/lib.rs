@@ -8,6 +8,7 @@ pub mod compare;
 pub mod config;
 pub mod conflicts;
 pub mod cookie;
+mod delegation;
 pub mod edit;
 pub mod engine;
 pub mod explain;

@@ -7,7 +7,7 @@ use crate::{
     answer::Answering,
     find::{Found, find},
     name::{self, Name, is_within},
-    node::{Node, SetRef},
+    node::{APEX, Node, SetRef},
     query::{HEADER, flag},
     reply::{Place, Reply, Section},
     rr::{rcode, rtype},
@@ -103,6 +103,9 @@ impl Answering<'_> {
             return Ok(if fits { Ending::new(flag::AA, rcode::NOERROR, Reason::Data) } else { truncated() });
         }
         let Some(cname) = node.set(rtype::CNAME) else {
+            // That a child has no DS is the parent's to say (RFC 4035 section 3.1.4.1).
+            let above = zone.above.filter(|_| qtype == rtype::DS && node.head().flags & APEX != 0);
+            let zone = above.map_or(zone, |above| &self.zones.zones[usize::from(above)]);
             return Ok(negative(reply, here, zone, rcode::NOERROR));
         };
         if !reply.set(Section::Answer, here, cname, 0) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use imbl::Vector;
 
 use crate::{
+    delegation,
     name::Name,
     node::{APEX, Node},
     rr::{CLASS_IN, Rr, rtype},
@@ -36,6 +37,8 @@ pub struct Zone {
     pub(crate) negative: Box<[u8]>,
     /// What is added to the serial of the state: a static zone goes on from the serial that it came with.
     pub(crate) serial_base: u32,
+    /// The zone of ours that this one lies in.
+    pub(crate) above: Option<u16>,
     /// Delegations and DNAMEs in the zone; while 0, a name that is found is answered without looking above it.
     pub(crate) cuts: u32,
     /// Records, without the SOA.
@@ -47,7 +50,7 @@ pub struct Zone {
 }
 
 impl Zone {
-    pub(crate) fn new(apex: Name, soa: Soa, generated: bool, serial_base: u32) -> Self {
+    pub(crate) fn new(apex: Name, soa: Soa, generated: bool, serial_base: u32, above: Option<u16>) -> Self {
         let mut zone = Self {
             apex,
             history_floor: soa.serial,
@@ -55,6 +58,7 @@ impl Zone {
             generated,
             serial_base,
             negative: Box::default(),
+            above,
             cuts: 0,
             records: 0,
             history: Vector::new(),
@@ -163,11 +167,12 @@ impl Zones {
         &self.zones[usize::from(node.head().zone)]
     }
 
-    /// All records of a zone without its SOA; records of one name stand together.
+    /// All records of a zone without its SOA, as it is transferred: with the delegations of zones of ours below it.
     pub fn records(&self, apex: &[u8]) -> impl Iterator<Item = Rr> + '_ {
         let id = self.table.get(&Hashed::new(apex), 0).map(|node| node.head().zone);
         let nodes = self.table.iter().filter(move |node| Some(node.head().zone) == id);
-        nodes.flat_map(records_of)
+        let below = self.zones.iter().filter(move |zone| id.is_some() && zone.above == id);
+        nodes.flat_map(records_of).chain(below.flat_map(|zone| delegation::records(&self.table, &zone.apex)))
     }
 
     /// The records at one name, as they stand, without wildcards or chains.
