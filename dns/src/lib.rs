@@ -13,6 +13,7 @@ pub mod edit;
 pub mod engine;
 pub mod explain;
 mod find;
+mod follow;
 pub mod forward;
 pub mod generate;
 pub mod https;

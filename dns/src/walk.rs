@@ -10,7 +10,7 @@ use crate::{
     node::{APEX, Node, SetRef},
     query::{HEADER, flag},
     reply::{Place, Reply, Section},
-    rr::{rcode, rtype},
+    rr::{CLASS_IN, rcode, rtype},
     table::Hashed,
     verdict::Reason,
     zones::Zone,
@@ -27,7 +27,7 @@ pub(crate) struct Ending {
     pub(crate) flags: u16,
     pub(crate) rcode: u16,
     pub(crate) reason: Reason,
-    /// A name of somebody else at which the chain ends.
+    /// A name of somebody else, or below a delegation, at which the chain ends.
     pub(crate) chase: Option<Name>,
 }
 
@@ -59,6 +59,12 @@ impl Answering<'_> {
                         Some(set) => self.data(reply, here, set),
                         None => negative(reply, here, self.zones.zone_of(node), rcode::NOERROR),
                     });
+                }
+                // Who may have names resolved gets the answer of the delegated zone, as from any resolver.
+                Found::Cut { .. } if self.recurses() && self.query.qclass == CLASS_IN => {
+                    let flags = if step > 0 { flag::AA } else { 0 };
+                    let chase = Some(Name::from_wire(here.name));
+                    return Some(Ending { chase, ..Ending::new(flags, rcode::NOERROR, Reason::Referral) });
                 }
                 Found::Cut { node, skip } => {
                     let cut = here.suffix(&hashed, skip);

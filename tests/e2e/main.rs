@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod clients;
+mod delegated;
 mod harness;
 mod limits;
 mod message;
