@@ -19,7 +19,7 @@ pub mod state;
 mod store;
 
 pub use change::{Author, ChangeSet, Row, RowChange, RowKey};
-pub use keeper::{Edit, Held, Keeper, Opened, Outcome, Proposal, Refused, Review};
+pub use keeper::{Edit, Held, Keeper, Opened, Outcome, Preview, Proposal, Refused, Review};
 pub use model::{Host, HostKey, HostState, Record, RecordKey, Role, Scope};
 pub use position::Position;
 pub use state::{Conflict, State};
