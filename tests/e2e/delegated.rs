@@ -1,24 +1,12 @@
 //! Names below a delegation: NSD serves the delegated zones on port 53 of loopback addresses of their own (so this needs
 //! root), and another NSD is the resolver behind us.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    process::Command,
-    time::Instant,
-};
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Instant};
 
 use crate::{
-    harness::{Node, PATIENCE, Process, Setup, dig, free_address, free_port, record, wait_for},
+    harness::{Node, PATIENCE, Process, Setup, dig, free_address, own_loopback, record, wait_for},
     message::rtype,
 };
-
-/// An address for port 53 that no other test uses.
-fn own_loopback() -> Ipv4Addr {
-    let [high, low] = free_port().to_be_bytes();
-    Ipv4Addr::new(127, 53, high, low)
-}
 
 /// NSD with these zones, each with an NS record `ns`.
 fn nsd(dir: &Path, name: &str, address: SocketAddr, zones: &[(&str, &str)]) -> Process {

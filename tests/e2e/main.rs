@@ -12,6 +12,7 @@ mod limits;
 mod message;
 mod names;
 mod peers;
+mod privileges;
 mod questions;
 mod quickstart;
 mod readme;
