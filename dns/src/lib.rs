@@ -19,6 +19,7 @@ pub mod generate;
 pub mod https;
 pub mod make;
 pub mod name;
+mod negative;
 mod node;
 mod query;
 mod querylog;

@@ -211,7 +211,7 @@ fn truncated() -> Ending {
 /// NXDOMAIN or NODATA with the SOA of the zone (RFC 2308).
 fn negative(reply: &mut Reply<'_>, here: Place<'_>, zone: &Zone, code: u16) -> Ending {
     let above = here.name.len() - zone.apex.len();
-    reply.soa(Place { at: here.at + above, name: &zone.apex }, &zone.negative);
+    reply.soa(Place { at: here.at + above, name: &zone.apex }, zone);
     let reason = if code == rcode::NXDOMAIN { Reason::NoName } else { Reason::NoData };
     Ending::new(flag::AA, code, reason)
 }

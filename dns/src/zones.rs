@@ -12,8 +12,9 @@ use imbl::Vector;
 use crate::{
     delegation,
     name::Name,
+    negative::Negative,
     node::{APEX, Node},
-    rr::{CLASS_IN, Rr, rtype},
+    rr::Rr,
     table::{Hashed, Table},
     transfer::out::is_newer,
     zone::{Soa, ZoneDiff},
@@ -33,8 +34,8 @@ pub struct Zone {
     pub soa: Soa,
     /// Whether names are made from hosts; otherwise all records are static.
     pub generated: bool,
-    /// The SOA as negative answers carry it, from the type on (RFC 2308 section 3: TTL = min(TTL, MINIMUM)).
-    pub(crate) negative: Box<[u8]>,
+    /// The SOA as negative answers carry it.
+    pub(crate) negative: Negative,
     /// What is added to the serial of the state: a static zone goes on from the serial that it came with.
     pub(crate) serial_base: u32,
     /// The zone of ours that this one lies in.
@@ -51,38 +52,25 @@ pub struct Zone {
 
 impl Zone {
     pub(crate) fn new(apex: Name, soa: Soa, generated: bool, serial_base: u32, above: Option<u16>) -> Self {
-        let mut zone = Self {
+        Self {
+            negative: Negative::new(&apex, &soa),
             apex,
             history_floor: soa.serial,
             soa,
             generated,
             serial_base,
-            negative: Box::default(),
             above,
             cuts: 0,
             records: 0,
             history: Vector::new(),
             history_records: 0,
-        };
-        zone.renew_negative();
-        zone
-    }
-
-    fn renew_negative(&mut self) {
-        let soa = self.soa.rr(&self.apex);
-        let mut out = Vec::with_capacity(10 + soa.rdata.len());
-        out.extend_from_slice(&rtype::SOA.to_be_bytes());
-        out.extend_from_slice(&CLASS_IN.to_be_bytes());
-        out.extend_from_slice(&self.soa.ttl.min(self.soa.minimum).to_be_bytes());
-        out.extend_from_slice(&(soa.rdata.len() as u16).to_be_bytes());
-        out.extend_from_slice(&soa.rdata);
-        self.negative = out.into();
+        }
     }
 
     /// Moves the zone to a new serial and remembers how it got there.
     pub(crate) fn advance(&mut self, diff: Arc<ZoneDiff>) {
         self.soa = diff.to.clone();
-        self.renew_negative();
+        self.negative = Negative::new(&self.apex, &self.soa);
         self.history_records += diff.removed.len() + diff.added.len();
         self.history.push_back(diff);
         while self.history.len() > HISTORY_SETS_MAX || self.history_records > HISTORY_RECORDS_MAX {
