@@ -5,9 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 mod host;
+mod instance;
 mod zone;
 
 pub(crate) use host::{HostAdd, HostCommand, HostFields, HostImport, HostList, HostRemove, HostSet};
+pub(crate) use instance::{AccessCheck, ClientConfig, Keys, Program};
 pub(crate) use zone::{
     DnsCommand, DnsCompare, DnsImportZone, DnsServeZone, RecordAdd, RecordCommand, RecordList, RecordRemove,
 };
@@ -53,10 +55,24 @@ pub(crate) enum Command {
     /// Explain and compare answers, import and serve zone files
     #[command(subcommand)]
     Dns(DnsCommand),
+    /// Print a user's SSH keys for sshd, on an instance
+    Keys(Keys),
+    /// Say who may come in, where and why
+    #[command(subcommand)]
+    Access(AccessCommand),
+    /// Print what goes into the files of an instance: sshd, PAM, nss, nslcd, sssd, sudo, resolv.conf
+    ClientConfig(ClientConfig),
     /// List the changes that are held back; accept or discard one
     Accept(Accept),
     /// Show or change the level of the running node's log
     LogLevel(LogLevel),
+}
+
+/// `gatehouse access`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Decide for PAM whether a user may come in, on an instance
+    Check(AccessCheck),
 }
 
 /// `gatehouse quickstart`.

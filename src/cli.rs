@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::{
-    args::{Command, DnsCommand, LogArgs},
+    args::{AccessCommand, Command, DnsCommand, LogArgs},
     exit::{Exit, Failure},
     logging::{self, LogLevel},
     node::{self, Start},
@@ -50,7 +50,8 @@ async fn ask(command: Command) -> Result<(), Failure> {
         Command::Dns(command) => live::dns(command).await,
         Command::Accept(args) => live::accept(&args).await,
         Command::LogLevel(args) => live::log_level(&args).await,
-        Command::Serve(_) | Command::Quickstart(_) | Command::Check(_) => Ok(()),
+        Command::Serve(_) | Command::Quickstart(_) | Command::Check(_) | Command::ClientConfig(_) => Ok(()),
+        Command::Keys(_) | Command::Access(AccessCommand::Check(_)) => Ok(()),
     }
 }
 

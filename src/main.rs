@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod config;
 mod exit;
+mod instance;
 mod logging;
 mod metrics;
 mod names;
@@ -28,6 +29,12 @@ fn main() -> ExitCode {
         let _ = e.print();
         std::process::exit(if e.use_stderr() { exit::Exit::Usage as i32 } else { 0 });
     });
+    // Logins wait for these two: nothing is set up for them.
+    match &args.command {
+        args::Command::Keys(args) => return instance::keys(args),
+        args::Command::Access(args::AccessCommand::Check(args)) => return instance::check(args),
+        _ => {}
+    }
     match cli::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -10,9 +10,15 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::policy::SERVICE_DEFAULT;
+use crate::policy::Verdict;
+
 pub mod cache;
 pub mod client;
 pub mod hedge;
+mod judge;
+
+pub use judge::{ALLOW_VALID_S, DENY_VALID_S, answer};
 
 /// Name of the extended operation: 2.25 and a random UUID, 9b1a97d6-7fd1-4f28-af7c-d89a148fa42a (X.667).
 pub const OID: &str = "2.25.206168418703218430834311559187308454954";
@@ -24,8 +30,6 @@ pub const ANSWER_OCTETS_MAX: usize = 128 * 1024;
 pub const KEYS_MAX: usize = 64;
 /// Most octets of all keys in an answer: half of [`ANSWER_OCTETS_MAX`], since JSON may double what it escapes.
 pub const KEYS_OCTETS_MAX: usize = ANSWER_OCTETS_MAX / 2;
-/// The service when none is named.
-pub const SERVICE_DEFAULT: &str = "sshd";
 
 /// Most octets of a user's name.
 const USER_OCTETS_MAX: usize = 256;
@@ -137,26 +141,6 @@ fn text(field: &'static str, text: &str, octets_max: usize) -> Result<(), BadQue
         return Ok(());
     };
     Err(BadQuestion::Field { field, why })
-}
-
-/// May they?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Yes.
-    Allow,
-    /// No.
-    Deny,
-}
-
-impl Verdict {
-    /// The word for logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-        }
-    }
 }
 
 /// An answer.

@@ -6,11 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod clients;
+mod delegated;
 mod harness;
 mod limits;
 mod message;
 mod names;
 mod peers;
+mod privileges;
 mod questions;
 mod quickstart;
 mod readme;

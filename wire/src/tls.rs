@@ -166,6 +166,19 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
+/// The chain of one PEM file and the key of another.
+pub(crate) fn chain_and_key(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = certificates(certificate)?;
+    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => TlsError::NoKey(key.into()),
+        other => TlsError::Pem { path: key.into(), reason: other.to_string() },
+    })?;
+    Ok((chain, secret))
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<Vec<_>, _>>()
@@ -186,19 +199,6 @@ fn client_verifier(path: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn
         .allow_unauthenticated()
         .build()
         .map_err(|error| bad(error.to_string()))
-}
-
-/// The chain of one PEM file and the key of another.
-pub(crate) fn chain_and_key(
-    certificate: &Path,
-    key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let chain = certificates(certificate)?;
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => TlsError::NoKey(key.into()),
-        other => TlsError::Pem { path: key.into(), reason: other.to_string() },
-    })?;
-    Ok((chain, secret))
 }
 
 /// The octets of a PEM file.

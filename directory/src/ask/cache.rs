@@ -186,6 +186,9 @@ impl Cache {
 
     /// Removes the oldest files when there are too many.
     fn make_room(&self) -> io::Result<()> {
+        if fs::read_dir(&self.folder)?.count() < FILES_MAX {
+            return Ok(());
+        }
         let entries = fs::read_dir(&self.folder)?.filter_map(Result::ok);
         let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
         for entry in entries {
@@ -193,11 +196,8 @@ impl Cache {
                 files.push((modified, entry.path()));
             }
         }
-        if files.len() < FILES_MAX {
-            return Ok(());
-        }
         files.sort_unstable();
-        let surplus = files.len() - FILES_AFTER;
+        let surplus = files.len().saturating_sub(FILES_AFTER);
         files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
     }
 }
@@ -235,12 +235,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::{
-        super::{
-            Verdict,
-            tests::{admitted, asked},
-        },
+        super::tests::{admitted, asked},
         *,
     };
+    use crate::policy::Verdict;
 
     const NOW: u64 = 1_700_000_000;
 
