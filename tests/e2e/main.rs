@@ -5,8 +5,11 @@
 //! logged is printed when its test fails. Nothing here uses the product's own parsers: see `message`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod authority;
 mod clients;
+mod directory_clients;
 mod harness;
+mod instance;
 mod limits;
 mod message;
 mod names;
@@ -14,5 +17,7 @@ mod peers;
 mod questions;
 mod quickstart;
 mod readme;
+mod relay;
 mod secondaries;
+mod slapd;
 mod worst_day;
