@@ -50,7 +50,7 @@ pub fn conflicts(after: &State, set: &ChangeSet, default_product: &str) -> Vec<S
                 check_role(after, role, &mut out);
                 made.check_role(role, &mut out);
             }
-            Row::Host(_) => {}
+            Row::Host(_) | Row::Grant(_) | Row::Entry(_) | Row::Cookie(_) => {}
         }
     }
     // One fault is seen from both sides when both rows are new.

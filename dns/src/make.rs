@@ -157,7 +157,8 @@ impl Maker {
                     self.touch(host, before, &mut touched);
                 }
                 Some(Row::Record(record)) => statics::remove(&mut editor, record),
-                Some(Row::Role(_)) | None => {}
+                // What concerns access only has no names.
+                Some(Row::Role(_) | Row::Grant(_) | Row::Entry(_) | Row::Cookie(_)) | None => {}
             }
             match &change.new {
                 Some(Row::Host(host)) => {
@@ -165,7 +166,7 @@ impl Maker {
                     self.touch(host, state, &mut touched);
                 }
                 Some(Row::Record(record)) => statics::add(&mut editor, record, self.settings.ttl),
-                Some(Row::Role(_)) | None => {}
+                Some(Row::Role(_) | Row::Grant(_) | Row::Entry(_) | Row::Cookie(_)) | None => {}
             }
         }
         self.set_short_names(&mut editor, state, &touched.short);
@@ -366,7 +367,7 @@ fn needs_build(set: &ChangeSet) -> bool {
     set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().any(|row| match row {
         Row::Role(_) => true,
         Row::Record(record) => record.key.rtype == "SOA",
-        Row::Host(_) => false,
+        Row::Host(_) | Row::Grant(_) | Row::Entry(_) | Row::Cookie(_) => false,
     })
 }
 

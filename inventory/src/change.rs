@@ -8,7 +8,10 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Host, HostKey, Record, RecordKey, Role};
+use crate::{
+    entry::{Cookie, Entry, EntryId},
+    model::{Grant, Host, HostKey, Record, RecordKey, Role},
+};
 
 /// One value of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,12 @@ pub enum Row {
     Role(Arc<Role>),
     /// A static record.
     Record(Arc<Record>),
+    /// A grant.
+    Grant(Arc<Grant>),
+    /// A directory entry.
+    Entry(Arc<Entry>),
+    /// How far an upstream directory was followed.
+    Cookie(Arc<Cookie>),
 }
 
 /// What a row is filed under.
@@ -32,15 +41,24 @@ pub enum RowKey {
     Role(compact_str::CompactString),
     /// A static record.
     Record(RecordKey),
+    /// A grant, by its name.
+    Grant(compact_str::CompactString),
+    /// A directory entry.
+    Entry(EntryId),
+    /// A sync cookie, by the source that it belongs to.
+    Cookie(compact_str::CompactString),
 }
 
 impl RowKey {
-    /// `host`, `role` or `record`.
+    /// `host`, `role`, `record`, `grant`, `entry` or `cookie`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Host(_) => "host",
             Self::Role(_) => "role",
             Self::Record(_) => "record",
+            Self::Grant(_) => "grant",
+            Self::Entry(_) => "entry",
+            Self::Cookie(_) => "cookie",
         }
     }
 
@@ -48,7 +66,8 @@ impl RowKey {
     pub fn text(&self) -> String {
         match self {
             Self::Host(k) => format!("{}.{}.{}", k.name, k.zone, k.product),
-            Self::Role(name) => name.to_string(),
+            Self::Role(name) | Self::Grant(name) | Self::Cookie(name) => name.to_string(),
+            Self::Entry(id) => id.to_string(),
             Self::Record(k) => format!("{} {} {}", k.name, k.rtype, k.data),
         }
     }
@@ -67,6 +86,9 @@ impl Row {
             Self::Host(h) => RowKey::Host(h.key.clone()),
             Self::Role(r) => RowKey::Role(r.name.clone()),
             Self::Record(r) => RowKey::Record(r.key.clone()),
+            Self::Grant(g) => RowKey::Grant(g.name.clone()),
+            Self::Entry(e) => RowKey::Entry(e.id),
+            Self::Cookie(c) => RowKey::Cookie(c.source.clone()),
         }
     }
 
@@ -76,6 +98,9 @@ impl Row {
             Self::Host(h) => &h.source,
             Self::Role(r) => &r.source,
             Self::Record(r) => &r.source,
+            Self::Grant(g) => &g.source,
+            Self::Entry(e) => &e.source,
+            Self::Cookie(c) => &c.source,
         }
     }
 
@@ -85,6 +110,9 @@ impl Row {
             Self::Host(h) => serde_json::to_vec(h),
             Self::Role(r) => serde_json::to_vec(r),
             Self::Record(r) => serde_json::to_vec(r),
+            Self::Grant(g) => serde_json::to_vec(g),
+            Self::Entry(e) => serde_json::to_vec(e),
+            Self::Cookie(c) => serde_json::to_vec(c),
         };
         json.expect("rows hold nothing that JSON cannot")
     }
@@ -95,6 +123,9 @@ impl Row {
             "host" => Self::Host(serde_json::from_slice(body)?),
             "role" => Self::Role(serde_json::from_slice(body)?),
             "record" => Self::Record(serde_json::from_slice(body)?),
+            "grant" => Self::Grant(serde_json::from_slice(body)?),
+            "entry" => Self::Entry(serde_json::from_slice(body)?),
+            "cookie" => Self::Cookie(serde_json::from_slice(body)?),
             _ => return Err(DecodeError::Kind(kind.to_owned())),
         })
     }

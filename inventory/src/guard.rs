@@ -12,9 +12,9 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    change::{ChangeSet, Row},
+    change::{ChangeSet, Row, RowChange},
     model::Host,
-    state::State,
+    state::{Carried, State, carried},
 };
 
 /// Share, in percent, of a product's hosts, of a source's static records, or of the role definitions that one change set
@@ -22,6 +22,8 @@ use crate::{
 pub const REMOVED_PERCENT_MAX: u64 = 30;
 /// Static records or role definitions that may always be removed: a small file is emptied more easily than by mistake.
 pub const REMOVED_ALWAYS: u64 = 9;
+/// Entries of a class, or with an attribute, from which on losing all of them is held.
+pub const ALL_OF_CLASS_MIN: u64 = 3;
 /// Zones that one sentence names; the rest is counted.
 const ZONES_TOLD: usize = 5;
 
@@ -65,6 +67,31 @@ pub enum Reason {
     },
     /// Zones lose their SOA record, and with it every name in them.
     Zones(Vec<CompactString>),
+    /// Too many directory entries of a class go, or all of them.
+    Entries {
+        /// The object class, in lower case.
+        class: CompactString,
+        /// Entries of it that go.
+        gone: u64,
+        /// Entries of it now.
+        all: u64,
+    },
+    /// Too many directory entries stay but lose an attribute: what a changed access rule of the upstream looks like.
+    Attribute {
+        /// The attribute, in lower case.
+        attribute: CompactString,
+        /// Entries that lose it.
+        gone: u64,
+        /// Entries that have it now.
+        all: u64,
+    },
+    /// Too many grants of a source go at once.
+    Grants {
+        /// Grants that go.
+        gone: u64,
+        /// Grants now.
+        all: u64,
+    },
     /// A source that defines rows was read as empty.
     Emptied {
         /// The source.
@@ -96,6 +123,21 @@ impl fmt::Display for Reason {
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 write!(f, "it removes the SOA record of {}{more} and so whole zones", told.join(", "))
             }
+            Self::Entries { class, gone, all } if gone == all => {
+                write!(f, "it removes all {all} directory entries of class {class}")
+            }
+            Self::Entries { class, gone, all } => {
+                write!(f, "it removes {gone} of the {all} directory entries of class {class}, more than {MAX} %")
+            }
+            Self::Attribute { attribute, gone, all } => {
+                write!(
+                    f,
+                    "it takes {attribute} from {gone} of the {all} directory entries that have it, more than {MAX} %"
+                )
+            }
+            Self::Grants { gone, all } => {
+                write!(f, "it removes {gone} of the {all} grants, more than {MAX} %")
+            }
             Self::Emptied { source, rows } => write!(f, "{source} is empty but defines {rows} rows now"),
         }
     }
@@ -111,13 +153,19 @@ impl Reason {
             (Self::Role { product, role, .. }, Self::Role { product: p, role: r, .. }) => product == p && role == r,
             (Self::Records { source, .. }, Self::Records { source: s, .. }) => source == s,
             (Self::Roles { .. }, Self::Roles { .. }) => true,
+            (Self::Entries { class, .. }, Self::Entries { class: c, .. }) => class == c,
+            (Self::Attribute { attribute, .. }, Self::Attribute { attribute: a, .. }) => attribute == a,
+            (Self::Grants { .. }, Self::Grants { .. }) => true,
             (Self::Zones(zones), Self::Zones(shown)) => zones.iter().all(|zone| shown.contains(zone)),
             _ => false,
         };
         let percent = |reason: &Self| match reason {
-            Self::Hosts { gone, all, .. } | Self::Records { gone, all, .. } | Self::Roles { gone, all } => {
-                share(*gone, *all)
-            }
+            Self::Hosts { gone, all, .. }
+            | Self::Records { gone, all, .. }
+            | Self::Entries { gone, all, .. }
+            | Self::Attribute { gone, all, .. }
+            | Self::Grants { gone, all }
+            | Self::Roles { gone, all } => share(*gone, *all),
             _ => 0,
         };
         same && percent(self) <= percent(shown)
@@ -135,6 +183,7 @@ pub fn reasons(before: &State, after: &State, set: &ChangeSet) -> Vec<Reason> {
     let mut reasons = of_hosts(before, after, set);
     reasons.extend(of_records(before, after, set));
     reasons.extend(of_roles(before, after, set));
+    reasons.extend(of_entries(before, set));
     reasons
 }
 
@@ -203,6 +252,54 @@ fn of_roles(before: &State, after: &State, set: &ChangeSet) -> Option<Reason> {
     // Counting them all is left to the few changes that remove many.
     let all = if gone > REMOVED_ALWAYS { before.roles().count() as u64 } else { return None };
     is_too_much(gone, all).then_some(Reason::Roles { gone, all })
+}
+
+/// Entries that are removed, by class; and attributes that go from entries that stay. Attributes of removed entries say
+/// nothing new. A class of one or two entries may be emptied: small classes come and go by hand.
+fn of_entries(before: &State, set: &ChangeSet) -> Vec<Reason> {
+    let mut classes: BTreeMap<Carried, u64> = BTreeMap::new();
+    let mut attributes: BTreeMap<Carried, u64> = BTreeMap::new();
+    for change in &set.rows {
+        let Some(Row::Entry(old)) = &change.old else { continue };
+        let (lost, stays) = match &change.new {
+            Some(Row::Entry(new)) => (&carried(old) - &carried(new), true),
+            _ => (carried(old), false),
+        };
+        for what in lost {
+            match &what {
+                Carried::Class(_) => *classes.entry(what).or_default() += 1,
+                Carried::Attribute(_) if stays => *attributes.entry(what).or_default() += 1,
+                Carried::Attribute(_) => {}
+            }
+        }
+    }
+    for what in set.rows.iter().filter(|change| change.old.is_none()).filter_map(|change| match &change.new {
+        // An entry that is there again under a new entryUUID was not lost.
+        Some(Row::Entry(new)) => Some(carried(new)),
+        _ => None,
+    }) {
+        for what in &what {
+            if let Some(n) = classes.get_mut(what) {
+                *n = n.saturating_sub(1);
+            }
+        }
+    }
+    let lost = classes.into_iter().chain(attributes).map(|(what, gone)| (before.carried(&what), what, gone));
+    let large = lost.filter(|(all, _, gone)| {
+        (*gone > REMOVED_ALWAYS && is_too_much(*gone, *all)) || (gone == all && *all >= ALL_OF_CLASS_MIN)
+    });
+    let told = large.map(|(all, what, gone)| match what {
+        Carried::Class(class) => Reason::Entries { class, gone, all },
+        Carried::Attribute(attribute) => Reason::Attribute { attribute, gone, all },
+    });
+    told.collect()
+}
+
+/// Grants that a source takes back at once by being read anew. What a person revokes is never held.
+pub(crate) fn of_grants(before: &State, set: &ChangeSet) -> Option<Reason> {
+    let is_gone = |change: &&RowChange| matches!((&change.old, &change.new), (Some(Row::Grant(_)), None));
+    let (gone, all) = (set.rows.iter().filter(is_gone).count() as u64, before.grant_count() as u64);
+    (gone > REMOVED_ALWAYS && is_too_much(gone, all)).then_some(Reason::Grants { gone, all })
 }
 
 fn host(row: Option<&Row>) -> Option<&Host> {

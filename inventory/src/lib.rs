@@ -7,19 +7,22 @@
 
 pub mod change;
 pub mod digest;
+pub mod entry;
 pub mod fault;
 pub mod guard;
 pub mod import;
 pub mod keeper;
 pub mod label;
 pub mod model;
+pub mod pattern;
 pub mod position;
 pub mod source;
 pub mod state;
 mod store;
 
 pub use change::{Author, ChangeSet, Row, RowChange, RowKey};
+pub use entry::{Attribute, Cookie, Entry, EntryId, Value};
 pub use keeper::{Edit, Held, Keeper, Opened, Outcome, Proposal, Refused, Review};
-pub use model::{Host, HostKey, HostState, Record, RecordKey, Role, Scope};
+pub use model::{Grant, Host, HostKey, HostState, Record, RecordKey, Role, Scope};
 pub use position::Position;
 pub use state::{Conflict, State};

@@ -1,4 +1,4 @@
-//! What an inventory is made of: hosts, roles and static records.
+//! What an inventory is made of: hosts, roles, static records and grants.
 //!
 //! The values here are checked values: names are labels in lower case, addresses are in their
 //! family, lists are sorted and without repetition. Sources build them (`source`, `import`), the
@@ -134,6 +134,33 @@ pub struct Record {
     /// Time to live in seconds, if not the general one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u32>,
+    /// Who defines it, as for [`Host::source`].
+    pub source: CompactString,
+}
+
+/// A standing permission, or with a `!pattern` a standing refusal: who may use what, where, until when, and why.
+/// A grant is whole or absent; a changed one is a new value under the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Label that `gatehouse revoke` and explanations name it by.
+    pub name: CompactString,
+    /// Users, and groups written `@group`; sorted, at least one.
+    pub who: Box<[CompactString]>,
+    /// Where: [`Pattern`](crate::pattern::Pattern)s in text, in the order given, at least one.
+    pub on: Box<[CompactString]>,
+    /// PAM services (`sshd`, `login`); sorted; none means every service but sudo, which `sudo` decides.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub services: Box<[CompactString]>,
+    /// Commands that sudo may run there, in the order given; an empty list means all, absent means no sudo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<Box<[CompactString]>>,
+    /// First second at which it no longer holds, seconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// Who gave it.
+    pub by: CompactString,
+    /// Why it was given.
+    pub why: CompactString,
     /// Who defines it, as for [`Host::source`].
     pub source: CompactString,
 }

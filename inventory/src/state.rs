@@ -4,6 +4,8 @@
 //! so any number of readers keep any number of old states. Nothing here touches disk or clock.
 //! A crash loses nothing that is not also in the store.
 
+mod access;
+mod conflict;
 mod tally;
 
 use std::{borrow::Borrow, cmp::Ordering, net::IpAddr, sync::Arc};
@@ -14,9 +16,13 @@ use imbl::{OrdMap, OrdSet, Vector};
 use crate::{
     change::{ChangeSet, Row, RowKey},
     digest::Buckets,
-    model::{Host, HostKey, Record, RecordKey, Role},
+    entry::{Cookie, Entry, EntryId},
+    model::{Grant, Host, HostKey, Record, RecordKey, Role},
     position::Position,
 };
+pub use access::Carried;
+pub(crate) use access::carried;
+pub use conflict::Conflict;
 use tally::Counted;
 pub use tally::ProductTally;
 
@@ -24,37 +30,6 @@ pub use tally::ProductTally;
 pub(crate) const HISTORY_SETS_MAX: usize = 1024;
 /// How many rows these change sets hold together at most; a larger change empties the history.
 pub(crate) const HISTORY_ROWS_MAX: usize = 20_000;
-
-/// Why rows cannot stand together. Each names both parties.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// Two values for one key.
-    #[error("{key} is defined twice: by {first} and by {second}")]
-    Twice {
-        /// The key.
-        key: Box<RowKey>,
-        /// Source that is there already.
-        first: String,
-        /// Source that comes second.
-        second: String,
-    },
-    /// Two hosts with one address.
-    #[error("hosts {first} and {second} both have the address {address}")]
-    Address {
-        /// The address.
-        address: IpAddr,
-        /// `name.zone` of the host that is there already.
-        first: String,
-        /// `name.zone` of the host that comes second.
-        second: String,
-    },
-    /// The row to change is not what the author of the change saw.
-    #[error("{key} has changed meanwhile; look again and repeat the change")]
-    Stale {
-        /// The key.
-        key: Box<RowKey>,
-    },
-}
 
 /// A host in the order of its key; the key is not kept a second time.
 #[derive(Debug, Clone)]
@@ -94,10 +69,15 @@ pub struct State {
     addresses: OrdMap<IpAddr, Arc<Host>>,
     roles: OrdMap<CompactString, Arc<Role>>,
     records: OrdMap<RecordKey, Arc<Record>>,
+    grants: OrdMap<CompactString, Arc<Grant>>,
+    entries: OrdMap<EntryId, Arc<Entry>>,
+    cookies: OrdMap<CompactString, Arc<Cookie>>,
     products: OrdMap<CompactString, ProductTally>,
     members: OrdMap<(CompactString, CompactString), u64>,
     /// Static records by source.
     brought: OrdMap<CompactString, u64>,
+    /// Entries by what they carry: object classes and attributes.
+    carried: OrdMap<Carried, u64>,
     buckets: Arc<Buckets>,
     history: Vector<Arc<ChangeSet>>,
     history_rows: usize,
@@ -113,9 +93,13 @@ impl State {
             addresses: OrdMap::new(),
             roles: OrdMap::new(),
             records: OrdMap::new(),
+            grants: OrdMap::new(),
+            entries: OrdMap::new(),
+            cookies: OrdMap::new(),
             products: OrdMap::new(),
             members: OrdMap::new(),
             brought: OrdMap::new(),
+            carried: OrdMap::new(),
             buckets: Arc::new(buckets),
             history: Vector::new(),
             history_rows: 0,
@@ -234,6 +218,21 @@ impl State {
                     return Err(twice(&other.source));
                 }
             }
+            Row::Grant(grant) => {
+                if let Some(other) = self.grants.insert(grant.name.clone(), grant.clone()) {
+                    return Err(twice(&other.source));
+                }
+            }
+            Row::Entry(entry) => {
+                if let Some(other) = self.entries.insert(entry.id, entry.clone()) {
+                    return Err(twice(&other.source));
+                }
+            }
+            Row::Cookie(cookie) => {
+                if let Some(other) = self.cookies.insert(cookie.source.clone(), cookie.clone()) {
+                    return Err(twice(&other.source));
+                }
+            }
         }
         Ok(())
     }
@@ -249,6 +248,9 @@ impl State {
             }
             Row::Role(role) => drop(self.roles.remove(&role.name)),
             Row::Record(record) => drop(self.records.remove(&record.key)),
+            Row::Grant(grant) => drop(self.grants.remove(&grant.name)),
+            Row::Entry(entry) => drop(self.entries.remove(&entry.id)),
+            Row::Cookie(cookie) => drop(self.cookies.remove(&cookie.source)),
         }
     }
 }
@@ -266,17 +268,15 @@ impl State {
             RowKey::Host(k) => self.host(k).cloned().map(Row::Host),
             RowKey::Role(k) => self.roles.get(k).cloned().map(Row::Role),
             RowKey::Record(k) => self.records.get(k).cloned().map(Row::Record),
+            RowKey::Grant(k) => self.grants.get(k).cloned().map(Row::Grant),
+            RowKey::Entry(k) => self.entries.get(k).cloned().map(Row::Entry),
+            RowKey::Cookie(k) => self.cookies.get(k).cloned().map(Row::Cookie),
         }
     }
 
     /// All hosts, ordered by product, name and zone.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
         self.hosts.iter().map(|ByName(host)| host)
-    }
-
-    /// How many hosts there are, terminated ones included.
-    pub fn host_count(&self) -> usize {
-        self.hosts.len()
     }
 
     /// One host.
@@ -348,11 +348,12 @@ impl State {
         &self.buckets
     }
 
-    /// All rows: hosts, roles, records.
+    /// All rows: hosts, roles, records, grants, entries, cookies.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         let hosts = self.hosts().cloned().map(Row::Host);
         let roles = self.roles.values().cloned().map(Row::Role);
-        hosts.chain(roles).chain(self.records.values().cloned().map(Row::Record))
+        let records = self.records.values().cloned().map(Row::Record);
+        hosts.chain(roles).chain(records).chain(self.access_rows())
     }
 
     /// The remembered change sets, oldest first; they end at this state and may begin late.

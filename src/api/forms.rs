@@ -191,6 +191,8 @@ pub(crate) fn with_source(row: Row, source: &str) -> Row {
         Row::Host(host) => Row::Host(Host { source, ..Host::clone(&host) }.into()),
         Row::Role(role) => Row::Role(inventory::Role { source, ..inventory::Role::clone(&role) }.into()),
         Row::Record(record) => Row::Record(inventory::Record { source, ..inventory::Record::clone(&record) }.into()),
+        Row::Grant(grant) => Row::Grant(inventory::Grant { source, ..inventory::Grant::clone(&grant) }.into()),
+        Row::Entry(_) | Row::Cookie(_) => row,
     }
 }
 

@@ -149,6 +149,8 @@ fn opens(sentence: &str, row: &Row) -> bool {
             rest(format!("record {} {} {}", key.name, key.rtype, key.data))
         }
         Row::Role(role) => rest(format!("role {} from {}", role.name, role.source)),
+        Row::Grant(grant) => rest(format!("grant {}", grant.name)),
+        Row::Entry(_) | Row::Cookie(_) => false,
     }
 }
 

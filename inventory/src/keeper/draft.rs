@@ -125,6 +125,9 @@ impl Draft {
         let (set, after) = self.next(rows, proposal.author.clone(), review)?;
         let mut reasons = proposal.emptied(&self.sources);
         reasons.extend(guard::reasons(&self.state, &after, &set));
+        if proposal.synced().is_some() {
+            reasons.extend(guard::of_grants(&self.state, &set));
+        }
         if !reasons.is_empty() {
             return self.hold(proposal, reasons, set.rows.clone());
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 use imbl::OrdMap;
 
-use super::State;
+use super::{Carried, State, access::carried};
 use crate::{change::Row, model::Host};
 
 /// How many hosts a product has, in all and by region; terminated ones do not count.
@@ -28,6 +28,7 @@ pub(super) struct Counted {
     regions: Counts,
     members: Counts,
     brought: BTreeMap<CompactString, u64>,
+    carried: BTreeMap<Carried, u64>,
 }
 
 impl Counted {
@@ -36,7 +37,8 @@ impl Counted {
         match row {
             Row::Host(host) => self.add_host(host),
             Row::Record(record) => *entry(&mut self.brought, &record.source) += 1,
-            Row::Role(_) => {}
+            Row::Entry(entry) => carried(entry).into_iter().for_each(|key| *self.carried.entry(key).or_default() += 1),
+            Row::Role(_) | Row::Grant(_) | Row::Cookie(_) => {}
         }
     }
 
@@ -60,6 +62,7 @@ impl Counted {
         let by_role = |(product, roles): (CompactString, BTreeMap<_, u64>)| {
             roles.into_iter().map(move |(role, n)| ((product.clone(), role), n))
         };
+        state.carried = self.carried.into_iter().collect();
         state.brought = self.brought.into_iter().collect();
         state.members = self.members.into_iter().flat_map(by_role).collect();
     }
@@ -70,6 +73,11 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<CompactString, V>, key: &CompactS
 }
 
 impl State {
+    /// How many hosts there are, terminated ones included.
+    pub fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// How many static records a source defines.
     pub fn records_of(&self, source: &str) -> u64 {
         self.brought.get(source).copied().unwrap_or(0)
@@ -83,7 +91,13 @@ impl State {
                 let n = self.records_of(&record.source).saturating_add_signed(by);
                 put(&mut self.brought, record.source.clone(), n, n == 0);
             }
-            Row::Role(_) => {}
+            Row::Entry(entry) => {
+                for key in carried(entry) {
+                    let n = self.carried(&key).saturating_add_signed(by);
+                    put(&mut self.carried, key, n, n == 0);
+                }
+            }
+            Row::Role(_) | Row::Grant(_) | Row::Cookie(_) => {}
         }
     }
 
