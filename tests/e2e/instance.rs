@@ -40,6 +40,9 @@ exec sleep infinity
 const ACCOUNT_NSLCD: &str = "account required pam_ldap.so minimum_uid=1000\n";
 const ACCOUNT_SSSD: &str = "account [default=bad success=ok user_unknown=ignore] pam_sss.so\n";
 
+/// Whom sshd runs the AuthorizedKeysCommand as.
+const KEYS_USER: &str = "nobody";
+
 /// Where the directory's clients find it.
 pub(crate) struct Directory {
     pub(crate) address: SocketAddr,
@@ -110,7 +113,7 @@ impl Instance {
 
     fn name_services(&self, service: &str) {
         let text: String = ["passwd", "group", "shadow"].map(|map| format!("{map}: files {service}\n")).concat();
-        self.write("/etc/nsswitch.conf", &(text + "hosts: files dns\n"), 0o644);
+        self.write("/etc/nsswitch.conf", &(text + &format!("sudoers: files {service}\nhosts: files dns\n")), 0o644);
     }
 
     /// nslcd, with the name service and PAM module that ask it.
@@ -136,9 +139,9 @@ impl Instance {
     /// sssd, with the name service and PAM module that ask it.
     pub(crate) fn sssd(&mut self, directory: &Directory) {
         let config = format!(
-            "[sssd]\nservices = nss, pam\ndomains = acme\n[nss]\nentry_negative_timeout = 1\n\
+            "[sssd]\nservices = nss, pam, sudo\ndomains = acme\n[nss]\nentry_negative_timeout = 1\n\
              [domain/acme]\nid_provider = ldap\nauth_provider = ldap\naccess_provider = ldap\nchpass_provider = none\n\
-             ldap_uri = ldap://{}\nldap_search_base = {BASE}\nldap_schema = rfc2307\nldap_id_use_start_tls = true\n\
+             sudo_provider = ldap\nldap_uri = ldap://{}\nldap_search_base = {BASE}\nldap_schema = rfc2307\nldap_id_use_start_tls = true\n\
              ldap_tls_reqcert = demand\nldap_tls_cacert = /etc/ssl/test-ca.pem\n\
              ldap_access_order = filter\nldap_access_filter = {}\ncache_credentials = false\n\
              entry_cache_timeout = 1\nldap_network_timeout = 1\nldap_opt_timeout = 2\nldap_search_timeout = 2\n",
@@ -162,7 +165,7 @@ impl Instance {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey /etc/ssh/test_host_key\nUsePAM yes\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthorizedKeysFile none\n\
-             AuthorizedKeysCommand {keys}\nAuthorizedKeysCommandUser nobody\nUseDNS no\nPrintMotd no\n\
+             AuthorizedKeysCommand {keys}\nAuthorizedKeysCommandUser {KEYS_USER}\nUseDNS no\nPrintMotd no\n\
              PrintLastLog no\nLogLevel VERBOSE\nLoginGraceTime 30\n"
         );
         self.write("/etc/ssh/sshd_config", &config, 0o644);
@@ -171,6 +174,30 @@ impl Instance {
         let log = self.dir.join("sshd.log");
         wait_for("sshd", || fs::read_to_string(&log).is_ok_and(|text| text.contains("Server listening")).then_some(()));
         Sshd { port, dir: self.dir.clone() }
+    }
+
+    /// What `gatehouse keys` and `gatehouse access check` need: the appliances, nearest first, and who this host is.
+    pub(crate) fn identity(&self, authority: &Authority, name: &str, appliances: &[SocketAddr]) {
+        let certificate = authority.issue(name, &format!("DNS:{name}.acme.private"));
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        self.write("/etc/gatehouse/host.pem", &read(&certificate.chain), 0o644);
+        self.write("/etc/gatehouse/host.key", &read(&certificate.key), 0o600);
+        let appliances: Vec<_> = appliances.iter().map(ToString::to_string).collect();
+        let config = format!(
+            "appliances = {appliances:?}\nca = \"/etc/ssl/test-ca.pem\"\ncert = \"host.pem\"\nkey = \"host.key\"\n\
+             cache_dir = \"/run/answers\"\n"
+        );
+        self.write("/etc/gatehouse/client.toml", &config, 0o644);
+        // sshd runs the command as a user without rights, who must be able to say who this host is.
+        self.run("chown", &[KEYS_USER, "/etc/gatehouse/host.key"]).expect_ok();
+        self.run("install", &["-d", "-m", "0755", "/run/answers"]).expect_ok();
+        self.run("install", &["-d", "-m", "0700", "-o", KEYS_USER, "/run/answers/keys"]).expect_ok();
+    }
+
+    /// `gatehouse keys`, as sshd runs it.
+    pub(crate) fn keys(&self, user: &str) -> Outcome {
+        let who = format!("--reuid={KEYS_USER}");
+        self.run("setpriv", &[&who, "--regid=nogroup", "--clear-groups", "/opt/bin/gatehouse", "keys", user])
     }
 
     /// A login with a password: PAM's authentication and account phases, and how long they took.

@@ -128,7 +128,7 @@ fn a_black_hole_answers_nobody_and_can_be_left() {
     let relay = Relay::to(target);
     let mut stream = TcpStream::connect(relay.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let mut ask = |stream: &mut TcpStream| {
+    let ask = |stream: &mut TcpStream| {
         stream.write_all(b"x").unwrap();
         stream.read(&mut [0]).is_ok_and(|n| n == 1)
     };

@@ -106,10 +106,6 @@ impl Slapd {
         format!("ldap://{}", self.address)
     }
 
-    pub(crate) fn tls_url(&self) -> String {
-        format!("ldaps://{}", self.tls)
-    }
-
     /// `ldapsearch` without a bind.
     pub(crate) fn search(&self, base: &str, scope: &str, filter: &str, attributes: &[&str]) -> Outcome {
         let url = self.url();
