@@ -1,1 +1,5 @@
 //! password.
+mod crypt;
+mod des;
+mod phc;
+mod scheme;

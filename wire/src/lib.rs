@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod accept;
+pub mod client;
 pub mod limits;
 pub mod listen;
 pub mod stream;

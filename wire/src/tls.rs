@@ -45,6 +45,11 @@ pub enum TlsError {
     /// No certificate in the file.
     #[error("{0} holds no certificate; it must contain a line -----BEGIN CERTIFICATE-----, the server's own first")]
     NoCertificate(PathBuf),
+    /// No certificate in a file of roots.
+    #[error(
+        "{0} holds no certificate; it must contain the certificates of the authorities that we believe, as PEM text"
+    )]
+    NoRoots(PathBuf),
     /// No private key in the file.
     #[error("{0} holds no private key; it must contain an unencrypted key in PKCS#8, PKCS#1 or SEC1 form")]
     NoKey(PathBuf),
@@ -99,16 +104,7 @@ impl TlsIdentity {
 }
 
 fn server_config(certificate: &Path, key: &Path, alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::Pem { path: certificate.into(), reason: error.to_string() })?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate(certificate.into()));
-    }
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => TlsError::NoKey(key.into()),
-        other => TlsError::Pem { path: key.into(), reason: other.to_string() },
-    })?;
+    let (chain, secret) = chain_and_key(certificate, key)?;
     let unusable = |error: rustls::Error| TlsError::Unusable {
         certificate: certificate.into(),
         key: key.into(),
@@ -125,7 +121,26 @@ fn server_config(certificate: &Path, key: &Path, alpn: &[Vec<u8>]) -> Result<Arc
     Ok(Arc::new(config))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// The chain of one PEM file and the key of another.
+pub(crate) fn chain_and_key(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Pem { path: certificate.into(), reason: error.to_string() })?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate(certificate.into()));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => TlsError::NoKey(key.into()),
+        other => TlsError::Pem { path: key.into(), reason: other.to_string() },
+    })?;
+    Ok((chain, secret))
+}
+
+/// The octets of a PEM file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |error: std::io::Error| TlsError::Unreadable { path: path.into(), reason: error.to_string() };
     let mut bytes = Vec::new();
     File::open(path).map_err(unreadable)?.take(PEM_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;

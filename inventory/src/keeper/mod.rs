@@ -27,12 +27,13 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub use crate::store::{
     OpenError,
     history::{History, HistoryError, HistoryQuery, ROWS_MAX as HISTORY_ROWS_MAX, SETS_MAX as HISTORY_SETS_MAX},
+    past::PastError,
 };
 use crate::{
     change::{Author, ChangeSet},
     position::Position,
     state::State,
-    store::{Opening, Store, history},
+    store::{Opening, Store, history, past},
 };
 use health::Shared;
 use writer::{Command, Queued, Writer};
@@ -203,6 +204,22 @@ impl Keeper {
     /// The change log, newest first, from the database by a connection of its own.
     pub async fn history(&self, query: HistoryQuery) -> Result<Vec<ChangeSet>, HistoryError> {
         self.history_page(query).await.map(|page| page.sets)
+    }
+
+    /// The state as it was at a time (milliseconds since 1970-01-01 UTC), from the change log. Shares the readers of the
+    /// history.
+    ///
+    /// # Errors
+    /// The log does not reach back so far, or cannot be read.
+    pub async fn state_at(&self, when_ms: u64) -> Result<State, PastError> {
+        let stopped = |_| PastError::Unreadable("the node is stopping".into());
+        let permit = self.history.clone().acquire_owned().await.map_err(stopped)?;
+        let (path, present) = (self.database.clone(), self.state());
+        let read = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            past::state_at(&path, &present, when_ms)
+        });
+        read.await.unwrap_or_else(|_| Err(PastError::Unreadable("the reader has died".into())))
     }
 
     /// [`Keeper::history`], with whether there is more of it.
