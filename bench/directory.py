@@ -6,6 +6,7 @@ Every server has CPU 0; the load has CPU 1. Rounds are interleaved, medians are 
 Called by `bench/run directory`, which installs what is needed and builds the binary.
 """
 import argparse
+import os
 import pathlib
 import random
 import shutil
@@ -19,6 +20,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 
 import directories  # noqa: E402
+import instance  # noqa: E402
 import ldap  # noqa: E402
 from measure import LOAD_CPU, SERVER_CPU, percentiles  # noqa: E402
 from people import BASE, HOST, ZONE, People, dn, uid  # noqa: E402
@@ -181,6 +183,33 @@ def refresh(args, out, extra, verdicts, running):
     node.stop()
 
 
+def keys(args, people, out, extra, verdicts, running):
+    say(f"{args.samples} times gatehouse keys")
+    folder = out / "instance"
+    folder.mkdir()
+    instance.certificates(folder)
+    # Everybody may come in on the host that asks.
+    people.write(folder / "people.ldif", admitted=True)
+    port, tls = directories.free_port(), directories.free_port()
+    more = f"""listen_tls = ["127.0.0.1:{tls}"]
+tls_cert = "{folder}/server.pem"
+tls_key = "{folder}/server.key"
+client_ca = "{folder}/ca.pem"
+"""
+    source = directories.from_file(folder / "people.ldif")
+    node = directories.start_gatehouse(args.binary, directories.gatehouse_config(out / "keys", port, source, more), port)
+    running.append(node)
+    directories.wait_until("gatehouse to answer", lambda: directories.has_person(port, args.people - 1), node)
+    os.sched_setaffinity(0, {SERVER_CPU, LOAD_CPU})
+    hole = instance.BlackHole()
+    for what, ports, limit in (("appliance on loopback", [tls], 10), ("first appliance black-holed", [hole.port, tls], 300)):
+        p50, p99 = percentiles(instance.keys_ms(args.binary, folder, ports, args.samples, people.count))
+        extra.add(f"`gatehouse keys USER`, {what}", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+        verdicts.check(f"`gatehouse keys USER`, {what}, p99", p99, limit, "ms")
+    ldap.pinned(LOAD_CPU)
+    node.stop()
+
+
 def followed(args, slapd, out, extra, verdicts, running):
     say(f"{args.samples} times a change in slapd to a denial")
     port = directories.free_port()
@@ -223,6 +252,7 @@ def main():
             return
         verdicts.check(f"memory, {args.people:,} people", servers[-1].memory_mb(), 150, "MB")
         servers[-1].stop()
+        keys(args, people, out, extra, verdicts, running)
         followed(args, servers[0], out, extra, verdicts, running)
         refresh(args, out, extra, verdicts, running)
         extra.print()

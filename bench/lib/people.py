@@ -2,6 +2,7 @@
 
 The numbers are the same in every run and on every machine: the generator starts from a fixed seed.
 """
+import base64
 import random
 import uuid
 
@@ -58,18 +59,17 @@ class People:
     def entries(self):
         return len(self.top) + len(self.people) + len(self.groups)
 
-    def write(self, path, people=None):
-        """Writes everything, or the first `people` people without groups."""
+    def write(self, path, people=None, admitted=False):
+        """Writes everything, or the first `people` people without groups; all admitted on HOST if asked."""
         with open(path, "w") as out:
             out.writelines(self.top)
-            out.writelines(self.people if people is None else self.people[:people])
+            for entry in self.people if people is None else self.people[:people]:
+                out.write(entry[:-1] + f"host: {HOST}.{ZONE}\n\n" if admitted else entry)
             if people is None:
                 out.writelines(self.groups)
 
 
 def key(rng):
     """A public key in the form of authorized_keys: the bytes of an ed25519 key, which need not be a point."""
-    import base64
-
     blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + rng.randbytes(32)
     return base64.b64encode(blob).decode()
