@@ -2,12 +2,14 @@
 #![warn(missing_docs)]
 
 pub mod accept;
+pub mod client;
 pub mod limits;
 pub mod listen;
 pub mod stream;
 pub mod tls;
 
 pub use accept::accept_loop;
+pub use client::TlsClient;
 pub use limits::Limits;
 pub use listen::listen;
 pub use stream::Stream;

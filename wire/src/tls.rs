@@ -61,6 +61,14 @@ pub enum TlsError {
         /// What the TLS library said.
         reason: String,
     },
+    /// Roots that cannot be used.
+    #[error("{path} cannot be used as roots: {reason}")]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// A certificate chain, its key and the protocols offered with it (ALPN, RFC 7301). Cheap to clone;
@@ -125,7 +133,7 @@ fn server_config(certificate: &Path, key: &Path, alpn: &[Vec<u8>]) -> Result<Arc
     Ok(Arc::new(config))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |error: std::io::Error| TlsError::Unreadable { path: path.into(), reason: error.to_string() };
     let mut bytes = Vec::new();
     File::open(path).map_err(unreadable)?.take(PEM_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
