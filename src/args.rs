@@ -56,11 +56,13 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dns(DnsCommand),
     /// Print a user's SSH keys for sshd, on an instance
+    // sshd calls it, and `client-config sshd` shows how: not a line for everybody's screen.
+    #[command(hide = true)]
     Keys(Keys),
     /// Say who may come in, where and why
     #[command(subcommand)]
     Access(AccessCommand),
-    /// Print what goes into the files of an instance: sshd, PAM, nss, nslcd, sssd, sudo, resolv.conf
+    /// Print what goes into the files of an instance
     ClientConfig(ClientConfig),
     /// List the changes that are held back; accept or discard one
     Accept(Accept),

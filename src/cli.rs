@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use crate::{
     args::{AccessCommand, Command, DnsCommand, LogArgs},
     exit::{Exit, Failure},
+    instance,
     logging::{self, LogLevel},
     node::{self, Start},
     quickstart,
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             quickstart::run(&args, log)
         }
         Command::Check(args) => check::run(&args),
+        Command::ClientConfig(args) => print(&instance::snippets::text(&check::load(&args.config)?, &args)?),
         Command::Dns(DnsCommand::ServeZone(args)) => crate::names::serve_zone(&args),
         other => block_on(ask(other)),
     }

@@ -19,6 +19,7 @@ use crate::{args, cli, clock, exit::Exit};
 
 mod lines;
 mod settings;
+pub(crate) mod snippets;
 mod syslog;
 
 use settings::Settings;

@@ -64,7 +64,7 @@ Examples:
   gatehouse client-config sshd
   gatehouse client-config nslcd --config gatehouse.toml
   gatehouse client-config resolv --appliance 10.0.0.2 --appliance 10.0.1.2
-  gatehouse client-config client > client.toml")]
+  gatehouse client-config client | sudo tee /etc/gatehouse/client.toml")]
 pub(crate) struct ClientConfig {
     /// For which program
     pub program: Program,

@@ -5,10 +5,14 @@
 //! logged is printed when its test fails. Nothing here uses the product's own parsers: see `message`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod authority;
 mod clients;
 mod delegated;
+mod directory_clients;
 mod harness;
+mod instance;
 mod limits;
+mod logins;
 mod message;
 mod names;
 mod peers;
@@ -16,5 +20,9 @@ mod privileges;
 mod questions;
 mod quickstart;
 mod readme;
+mod region;
+mod relay;
 mod secondaries;
+mod slapd;
+mod upstream;
 mod worst_day;

@@ -8,6 +8,7 @@ pub mod listen;
 pub mod peer;
 pub mod stream;
 pub mod tls;
+pub mod upstream;
 
 pub use accept::{accept_loop, start_tls};
 pub use limits::Limits;

@@ -80,6 +80,14 @@ pub enum TlsError {
         /// What the TLS library said.
         reason: String,
     },
+    /// Roots that cannot be used.
+    #[error("{path} cannot be used as roots: {reason}")]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// A certificate chain, its key and the protocols offered with it (ALPN, RFC 7301). Cheap to clone;
@@ -179,7 +187,8 @@ pub(crate) fn chain_and_key(
     Ok((chain, secret))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TlsError::Pem { path: path.into(), reason: error.to_string() })?;

@@ -56,7 +56,7 @@ fn is_zero(count: &u64) -> bool {
 
 /// What is wrong with a line by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadLine {
+pub(super) enum BadLine {
     /// No hash at its end.
     #[error("it does not end in a hash")]
     NoHash,

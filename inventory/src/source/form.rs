@@ -29,6 +29,9 @@ impl Page<'_> {
     }
 }
 
+/// Texts with their places.
+pub(crate) type Texts<'a> = Vec<(Mark, Cow<'a, str>)>;
+
 /// One entry while its fields are taken.
 pub(crate) struct Form<'f, 'p, 'a> {
     pub(crate) page: &'f mut Page<'p>,
@@ -137,12 +140,12 @@ impl<'f, 'p, 'a> Form<'f, 'p, 'a> {
     }
 
     /// Text, or a list of texts, under a key that may be absent; empty then, and after a fault.
-    pub(crate) fn texts(&mut self, key: &str) -> Vec<(Mark, Cow<'a, str>)> {
+    pub(crate) fn texts(&mut self, key: &str) -> Texts<'a> {
         let Some(field) = self.take(key) else { return Vec::new() };
         self.texts_of(key, field)
     }
 
-    fn texts_of(&mut self, key: &str, field: Field<'a>) -> Vec<(Mark, Cow<'a, str>)> {
+    fn texts_of(&mut self, key: &str, field: Field<'a>) -> Texts<'a> {
         let items = match field.value {
             Value::Text(text) => return vec![(field.at, text)],
             Value::List(items) if items.is_empty() => {
@@ -172,7 +175,7 @@ impl<'f, 'p, 'a> Form<'f, 'p, 'a> {
     }
 
     /// `true`, `false`, or texts.
-    pub(crate) fn flag_or_texts(&mut self, key: &str) -> Option<Result<bool, Vec<(Mark, Cow<'a, str>)>>> {
+    pub(crate) fn flag_or_texts(&mut self, key: &str) -> Option<Result<bool, Texts<'a>>> {
         let field = self.take(key)?;
         match field.value {
             Value::Flag(flag) => Some(Ok(flag)),
