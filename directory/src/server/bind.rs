@@ -7,8 +7,7 @@ use super::{
     connection::Connection,
     counters::Counters,
     frame::Control,
-    is_in,
-    judge,
+    is_in, judge,
     pipe::Over,
     reply::{self, Outcome},
     sight::Who,
@@ -132,7 +131,10 @@ impl Connection<'_> {
             return refuse(Code::AuthMethodNotSupported, "the only SASL mechanism is EXTERNAL");
         }
         if self.names.is_empty() {
-            return refuse(Code::InappropriateAuthentication, "EXTERNAL needs a certificate of a configured root under TLS");
+            return refuse(
+                Code::InappropriateAuthentication,
+                "EXTERNAL needs a certificate of a configured root under TLS",
+            );
         }
         let Some(host) = self.host() else {
             return refuse(Code::InvalidCredentials, "the certificate names no host of the inventory");

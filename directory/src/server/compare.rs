@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use ldap3_proto::{LdapFilter, proto::{LdapCompareRequest, LdapResultCode as Code}};
+use ldap3_proto::{
+    LdapFilter,
+    proto::{LdapCompareRequest, LdapResultCode as Code},
+};
 
 use super::{
     connection::Connection,
@@ -51,9 +54,7 @@ impl Connection<'_> {
         }
         match Filter::equality(&request.atype, value).evaluate(&node, &context) {
             Truth::True => Outcome::new(Code::CompareTrue, ""),
-            Truth::False if has(&request.atype, &node) => {
-                Outcome::new(Code::CompareFalse, "")
-            }
+            Truth::False if has(&request.atype, &node) => Outcome::new(Code::CompareFalse, ""),
             Truth::False => Outcome::new(Code::NoSuchAttribute, ""),
             Truth::Undefined => {
                 Counters::count(&self.server.counters.denied);

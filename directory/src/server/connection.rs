@@ -6,16 +6,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ldap3_proto::{LdapCodec, proto::LdapResultCode as Code, proto::LdapOp};
+use ldap3_proto::{LdapCodec, proto::LdapOp, proto::LdapResultCode as Code};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 use tracing::debug;
 use wire::Stream;
 
 use super::{
-    Server, is_in,
+    Server,
     counters::Counters,
     frame::{self, BadFrame, Control},
+    is_in,
     pages::Pages,
     pipe::{CHUNK, Over, Pipe},
     reply::{self, Outcome},

@@ -88,7 +88,8 @@ impl<'s> Pages<'s> {
     /// Ends the search with a cookie, as a page of size 0 asks.
     pub(super) fn end(&mut self, cookie: &[u8]) {
         let Ok(cookie) = cookie.try_into().map(u64::from_be_bytes) else { return };
-        if let Some(rest) = self.open.iter().position(|rest| rest.cookie == cookie).and_then(|at| self.open.remove(at)) {
+        if let Some(rest) = self.open.iter().position(|rest| rest.cookie == cookie).and_then(|at| self.open.remove(at))
+        {
             self.give_back(rest.nodes.len());
         }
     }

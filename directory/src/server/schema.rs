@@ -21,7 +21,13 @@ const SYNTAXES: [(&str, &str, &str, &str, &str); 14] = [
     ("dn", "1.3.6.1.4.1.1466.115.121.1.12", "DN", "distinguishedNameMatch", ""),
     ("oid", "1.3.6.1.4.1.1466.115.121.1.38", "OID", "objectIdentifierMatch", ""),
     ("octets", "1.3.6.1.4.1.1466.115.121.1.40", "Octet String", "octetStringMatch", ""),
-    ("time", "1.3.6.1.4.1.1466.115.121.1.24", "Generalized Time", "generalizedTimeMatch", "generalizedTimeOrderingMatch"),
+    (
+        "time",
+        "1.3.6.1.4.1.1466.115.121.1.24",
+        "Generalized Time",
+        "generalizedTimeMatch",
+        "generalizedTimeOrderingMatch",
+    ),
     ("bool", "1.3.6.1.4.1.1466.115.121.1.7", "Boolean", "booleanMatch", ""),
     ("tel", "1.3.6.1.4.1.1466.115.121.1.50", "Telephone Number", "telephoneNumberMatch", ""),
     ("uuid", "1.3.6.1.1.16.1", "UUID", "uuidMatch", "uuidOrderingMatch"),
@@ -197,7 +203,8 @@ fn make() -> Fixed {
     entry.add("cn", Kind::User, ["subschema"]);
     entry.add("structuralObjectClass", Kind::Operational, ["subschema"]);
     entry.add("subschemaSubentry", Kind::Operational, [super::SUBSCHEMA]);
-    let mut syntaxes: Vec<String> = SYNTAXES.iter().map(|(_, oid, name, ..)| format!("( {oid} DESC '{name}' )")).collect();
+    let mut syntaxes: Vec<String> =
+        SYNTAXES.iter().map(|(_, oid, name, ..)| format!("( {oid} DESC '{name}' )")).collect();
     syntaxes.dedup();
     add(&mut entry, "ldapSyntaxes", Kind::Operational, &syntaxes);
     let rules = RULES.iter().map(|(oid, name, key)| format!("( {oid} NAME '{name}' SYNTAX {} )", syntax(key).1));
@@ -294,11 +301,13 @@ mod tests {
         }
         let oids: HashSet<&str> = attributes.iter().chain(classes).filter_map(|text| text.split(' ').nth(1)).collect();
         assert_eq!(oids.len(), attributes.len() + classes.len(), "no OID is given twice");
-        assert!(attributes.contains(
-            &"( 1.3.6.1.1.1.1.0 NAME 'uidNumber' EQUALITY integerMatch ORDERING integerOrderingMatch \
+        assert!(
+            attributes.contains(
+                &"( 1.3.6.1.1.1.1.0 NAME 'uidNumber' EQUALITY integerMatch ORDERING integerOrderingMatch \
               SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )"
-                .to_owned()
-        ));
+                    .to_owned()
+            )
+        );
         assert!(classes.contains(&"( 2.5.6.0 NAME 'top' ABSTRACT MUST ( objectClass ) )".to_owned()));
     }
 }

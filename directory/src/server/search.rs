@@ -415,9 +415,8 @@ fn virtual_nodes<'a>(
     host: Option<&'a inventory::Host>,
     now_s: u64,
 ) -> impl Iterator<Item = &'a Arc<Node>> {
-    let roles = search.sudo.iter().flat_map(move |roles| {
-        std::iter::once(roles.container()).chain(roles.nodes(host, now_s))
-    });
+    let roles =
+        search.sudo.iter().flat_map(move |roles| std::iter::once(roles.container()).chain(roles.nodes(host, now_s)));
     roles.filter(|node| match search.scope {
         Scope::Base => node.dn == search.base,
         Scope::One => node.dn.parent().as_ref() == Some(&search.base),

@@ -14,7 +14,13 @@ use inventory::{
     entry::{Attribute, Entry, EntryId, Value},
 };
 
-use crate::{config::Views, dn::Dn, policy::{Reason, SERVICE_DEFAULT}, tree::Node, view::View};
+use crate::{
+    config::Views,
+    dn::Dn,
+    policy::{Reason, SERVICE_DEFAULT},
+    tree::Node,
+    view::View,
+};
 
 /// Who has bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +134,8 @@ impl<'a> Eyes<'a> {
         let mut has_member = false;
         let mut attributes = Vec::with_capacity(node.entry.attributes.len());
         for Attribute(name, values) in &node.entry.attributes {
-            let kind = ["memberUid", "member", "uniqueMember"].iter().position(|known| name.eq_ignore_ascii_case(known));
+            let kind =
+                ["memberUid", "member", "uniqueMember"].iter().position(|known| name.eq_ignore_ascii_case(known));
             let Some(kind) = kind else {
                 attributes.push(Attribute(name.clone(), values.clone()));
                 continue;
@@ -173,7 +180,11 @@ impl<'a> Eyes<'a> {
         let mut hosts = node.entry.texts("sudoHost");
         hosts.any(|name| {
             let is = |own: &str| name.eq_ignore_ascii_case(own);
-            is("ALL") || is(&key.name) || is(&full) || is(&self.host.short()) || name.contains(['*', '?', '[', '+', '/'])
+            is("ALL")
+                || is(&key.name)
+                || is(&full)
+                || is(&self.host.short())
+                || name.contains(['*', '?', '[', '+', '/'])
         })
     }
 }
