@@ -1,7 +1,8 @@
 //! Answers, written straight into the buffer that goes to the socket.
 //!
-//! Lengths have the five-octet form (`84` and four octets), which BER allows and which lets an answer be written in
-//! one pass, its length filled in behind. Active Directory writes the same form, so every client reads it.
+//! An answer is written in one pass, its length filled in behind. Up to 127 octets the length has the short form; longer
+//! ones have the five-octet form (`84` and four octets), which BER allows. Active Directory writes the same, so every
+//! client reads it. Entries of the content come with their own, shortest lengths.
 
 use std::borrow::Cow;
 
@@ -49,9 +50,15 @@ pub(super) fn constructed(out: &mut BytesMut, tag: u8, content: impl FnOnce(&mut
     out.put_slice(&[tag, 0x84, 0, 0, 0, 0]);
     let start = out.len();
     content(out);
-    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
-    if let Some(place) = out.get_mut(start - 4..start) {
-        place.copy_from_slice(&length.to_be_bytes());
+    let length = out.len() - start;
+    if let Ok(short @ 0..0x80) = u8::try_from(length) {
+        out.copy_within(start.., start - 4);
+        out.truncate(start - 4 + length);
+        if let Some(place) = out.get_mut(start - 5) {
+            *place = short;
+        }
+    } else if let Some(place) = out.get_mut(start - 4..start) {
+        place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
     }
 }
 
@@ -171,6 +178,10 @@ mod tests {
         assert_eq!(message.msgid, 70_000);
         let LdapOp::SearchResultDone(done) = message.op else { panic!("{message:?}") };
         assert_eq!((done.code, done.message), (Code::UnwillingToPerform, text));
+
+        let mut out = BytesMut::new();
+        result(&mut out, 1, tag::DONE, &Outcome::SUCCESS);
+        assert_eq!(out[..], [0x30, 12, 2, 1, 1, 0x65, 7, 0x0a, 1, 0, 4, 0, 4, 0], "as short as it can be");
 
         let mut out = BytesMut::new();
         disconnection(&mut out, Code::ProtocolError, "no");
