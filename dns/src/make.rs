@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use compact_str::CompactString;
-use inventory::{ChangeSet, Host, Row, RowChange, State, position::soa_serial};
+use inventory::{ChangeSet, Host, Record, Row, RowChange, State, position::soa_serial};
 
 use crate::{
     edit::Editor,
@@ -56,18 +56,8 @@ impl Maker {
         let serial = state.position().soa_serial();
         let products: BTreeSet<&str> =
             state.products().map(|(name, _)| name.as_str()).chain([self.settings.product.as_str()]).collect();
-        for record in state.records().filter(|record| record.key.rtype == "SOA") {
-            statics::add_zone(&mut editor, record, serial);
-        }
-        for product in &products {
-            self.add_product(&mut editor, product, serial);
-        }
         // Zones before names: a name goes into the zones that are there when it comes.
-        let reverse: BTreeSet<Name> =
-            state.hosts().filter(|host| host.is_named()).flat_map(|host| reverse_zones_of(host)).collect();
-        for apex in private_reverse_zones().iter().chain(&reverse) {
-            self.add_generated_zone(&mut editor, apex, &self.settings.product, serial);
-        }
+        self.add_zones(&mut editor, state, &products, serial);
         for record in state.records() {
             statics::add(&mut editor, record, self.settings.ttl);
         }
@@ -87,6 +77,30 @@ impl Maker {
         }
         self.set_nearest(&mut editor, state, &touched.nearest);
         editor.finish()
+    }
+
+    /// All zones, those above before those below, so that the names between two exist in the upper one. Where a
+    /// static zone and a generated one have the same apex, the static one is made.
+    fn add_zones(&self, editor: &mut Editor, state: &State, products: &BTreeSet<&str>, serial: u32) {
+        let mut all: Vec<(Name, Result<&Arc<Record>, &str>)> = Vec::new();
+        for record in state.records().filter(|record| record.key.rtype == "SOA") {
+            all.extend(Name::parse(&record.key.name).ok().map(|apex| (apex, Ok(record))));
+        }
+        for product in products {
+            all.extend(["private", "public"].map(|top| (crate::generate::join(&[product, top]), Err(*product))));
+        }
+        let named = state.hosts().filter(|host| host.is_named());
+        let reverse: BTreeSet<Name> = named.flat_map(|host| reverse_zones_of(host)).collect();
+        let own = self.settings.product.as_str();
+        all.extend(private_reverse_zones().iter().cloned().chain(reverse).map(|apex| (apex, Err(own))));
+        // A name is longer than the one above it; equal ones keep their order.
+        all.sort_by_key(|(apex, _)| apex.len());
+        for (apex, made) in all {
+            match made {
+                Ok(record) => statics::add_zone(editor, record, serial),
+                Err(product) => self.add_generated_zone(editor, &apex, product, serial),
+            }
+        }
     }
 
     /// The zones of `state`, made from those of an earlier state and the change sets between.
@@ -383,9 +397,11 @@ fn apexes(set: &ChangeSet) -> impl Iterator<Item = Name> {
     })
 }
 
-/// Whether a change set makes a zone inside a present one, whose names would have to move.
+/// Whether a change set makes a zone inside a present one, whose names would have to move, or around one, which would
+/// have to hear of it.
 fn splits_zone(zones: &Zones, set: &ChangeSet) -> bool {
-    apexes(set).any(|apex| zones.zone(&apex).is_none() && zones.zone_for(&apex).is_some())
+    let around = |apex: &Name| zones.zones().any(|zone| name::is_within(&zone.apex, apex));
+    apexes(set).any(|apex| zones.zone(&apex).is_none() && (zones.zone_for(&apex).is_some() || around(&apex)))
 }
 
 /// Whether a change set may have made a zone inside another.

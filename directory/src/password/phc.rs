@@ -37,7 +37,8 @@ pub(super) fn matches(text: &str, password: &[u8]) -> bool {
 pub(super) fn make(password: &[u8]) -> Option<Box<str>> {
     let mut salt = [0; SALT_OCTETS];
     getrandom::fill(&mut salt).ok()?;
-    let hash = Argon2::default().hash_password_customized(password, &salt, None, None, argon2::Params::default()).ok()?;
+    let hash =
+        Argon2::default().hash_password_customized(password, &salt, None, None, argon2::Params::default()).ok()?;
     Some(hash.to_string().into())
 }
 

@@ -59,7 +59,7 @@ impl Weak {
 
 /// Why a value cannot judge a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unusable {
+pub(super) enum Unusable {
     /// A scheme that is not known here, {SASL} among them: only the upstream can tell.
     Unknown,
     /// A weak scheme that the configuration does not name.
@@ -106,7 +106,7 @@ impl Hash {
 
 /// A value that can judge a password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Stored(Kind);
+pub(super) struct Stored(Kind);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Kind {
@@ -119,7 +119,7 @@ enum Kind {
 
 impl Stored {
     /// Reads a value. It decides before any hashing whether the value is usable.
-    pub fn parse(value: &[u8], weak: Weak) -> Result<Self, Unusable> {
+    pub(super) fn parse(value: &[u8], weak: Weak) -> Result<Self, Unusable> {
         if value.is_empty() || value.len() > VALUE_MAX {
             return Err(Unusable::Malformed);
         }
@@ -156,7 +156,7 @@ impl Stored {
     }
 
     /// Whether the password is the one of this value; compared in constant time. It may take a second.
-    pub fn matches(&self, password: &[u8]) -> bool {
+    pub(super) fn matches(&self, password: &[u8]) -> bool {
         match &self.0 {
             Kind::Digest { hash, digest, salt } => hash.of(password, salt).ct_eq(digest).into(),
             Kind::Pbkdf2 { hash, rounds, salt, digest } => {

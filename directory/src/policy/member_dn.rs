@@ -38,7 +38,8 @@ pub(super) fn folded_dn(text: &str) -> CompactString {
             _ => out.push(byte.to_ascii_lowercase()),
         }
     }
-    CompactString::from_utf8_lossy(&out)
+    let folded = CompactString::from_utf8_lossy(&out);
+    if folded.is_ascii() { folded } else { folded.to_lowercase().into() }
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -55,6 +56,7 @@ mod tests {
             ("UID=Ada , OU=People;dc=acme", "uid=ada,ou=people,dc=acme"),
             (r"cn=Lovelace\, Ada,dc=acme", r"CN=lovelace\2C ada, dc=acme"),
             (r"cn=\41da,dc=x", "cn=ada,dc=x"),
+            (r"cn=\C3\84rzte,dc=x", "cn=ärzte,dc=x"),
             (r"cn=a+uid=b,dc=x", "cn=a + uid = b , dc=x"),
         ] {
             assert_eq!(folded_dn(a), folded_dn(b), "{a}");

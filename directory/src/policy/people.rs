@@ -65,7 +65,11 @@ pub(super) struct Group {
 
 /// A name as it is compared: in lower case and without spaces around it.
 pub(super) fn folded(text: &str) -> CompactString {
-    let mut name = CompactString::new(text.trim());
+    let text = text.trim();
+    if !text.is_ascii() {
+        return text.to_lowercase().into();
+    }
+    let mut name = CompactString::new(text);
     name.make_ascii_lowercase();
     name
 }

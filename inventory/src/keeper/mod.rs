@@ -8,6 +8,7 @@
 mod draft;
 mod edit;
 mod health;
+mod preview;
 mod writer;
 
 use std::{
@@ -22,6 +23,7 @@ pub use draft::HELD_MAX;
 pub(crate) use draft::{HeldBody, HeldList};
 pub use edit::{Edit, Proposal};
 pub use health::{Health, Trouble};
+pub use preview::Preview;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use crate::store::{
@@ -110,13 +112,21 @@ pub struct Opened {
 }
 
 /// Handle of the keeper; clones share it. The writer ends when [`Keeper::close`] is called or the last clone is dropped.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Keeper {
     commands: SyncSender<Queued>,
     published: watch::Receiver<Arc<State>>,
     shared: Arc<Shared>,
     database: PathBuf,
     history: Arc<Semaphore>,
+    review: Review,
+    previews: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("database", &self.database).finish_non_exhaustive()
+    }
 }
 
 impl Keeper {
@@ -137,7 +147,7 @@ impl Keeper {
         let (publish, published) = watch::channel(Arc::new(state));
         let shared = Arc::new(Shared::default());
         let (commands, queue) = std::sync::mpsc::sync_channel(QUEUE_MAX);
-        let writer = Writer::new(store, publish, &held, review, shared.clone(), trouble);
+        let writer = Writer::new(store, publish, &held, review.clone(), shared.clone(), trouble);
         drop(held);
         std::thread::Builder::new()
             .name("keeper".into())
@@ -145,7 +155,9 @@ impl Keeper {
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error: error.to_string() })?;
         let database = crate::store::files::database(dir);
         let history = Arc::new(Semaphore::new(HISTORY_READERS));
-        Ok(Opened { keeper: Self { commands, published, shared, database, history }, recovered })
+        let previews = Arc::new(Semaphore::new(preview::READERS));
+        let keeper = Self { commands, published, shared, database, history, review, previews };
+        Ok(Opened { keeper, recovered })
     }
 
     /// The published state. Never waits for the writer.
