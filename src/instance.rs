@@ -13,7 +13,7 @@ use directory::ask::{
     client::{self, Heard},
 };
 use jiff::tz::TimeZone;
-use wire::client::TlsClient;
+use wire::blocking::BlockingClient;
 
 use crate::{args, cli, clock, exit::Exit};
 
@@ -183,7 +183,7 @@ impl Run {
         let identity = settings.cert.as_deref().zip(settings.key.as_deref());
         let settings = client::Settings {
             appliances: settings.appliances(),
-            tls: TlsClient::load(&settings.ca, identity).map_err(|e| e.to_string())?,
+            tls: BlockingClient::load(&settings.ca, identity).map_err(|e| e.to_string())?,
             server_name: settings.server_name.clone(),
             hedge: std::time::Duration::from_millis(settings.hedge_ms),
             deadline: settings.deadline(),
