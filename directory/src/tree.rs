@@ -30,7 +30,7 @@ use crate::{
 };
 use index::Index;
 pub use node::{Node, SUBSCHEMA_DN, encode_attribute};
-pub use search::{Scope, Search, TooMany};
+pub use search::{Scope, Search, Step, TooMany};
 pub use select::{NAMES_MAX, Selection};
 
 /// By how many bits the epoch stands above the serial in an entryUSN.

@@ -38,6 +38,19 @@ pub enum Scope {
 #[error("the search looked at {0} entries that do not match; ask by an attribute that is indexed")]
 pub struct TooMany(pub usize);
 
+/// What a step of a search came to.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// An entry.
+    Found(&'a Arc<Node>),
+    /// Nothing yet.
+    Paused,
+    /// The search is over without an end.
+    TooMany(TooMany),
+    /// There are no more entries.
+    End,
+}
+
 /// The entries that a search finds, in no order that means anything. Ends after an error.
 pub struct Search<'a> {
     tree: &'a Tree,
@@ -129,23 +142,42 @@ impl<'a> Search<'a> {
     }
 }
 
-impl<'a> Iterator for Search<'a> {
-    type Item = Result<&'a Arc<Node>, TooMany>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<'a> Search<'a> {
+    /// Goes on until an entry is found or `budget` more candidates were looked at in vain, so that whoever searches can
+    /// let others have their turn.
+    pub fn step(&mut self, budget: usize) -> Step<'a> {
+        let pause = self.in_vain.saturating_add(budget);
         while let Some(slot) = self.next_candidate() {
             let Some(node) = self.tree.node(slot) else { continue };
             if self.is_in_scope(node) && self.filter.matches(node, self.ask) {
-                return Some(Ok(node));
+                return Step::Found(node);
             }
             self.in_vain += 1;
             if self.in_vain > self.in_vain_max {
                 self.source = Source::Nothing;
-                return Some(Err(TooMany(self.in_vain)));
+                return Step::TooMany(TooMany(self.in_vain));
+            }
+            if self.in_vain >= pause {
+                return Step::Paused;
             }
         }
         self.source = Source::Nothing;
-        None
+        Step::End
+    }
+}
+
+impl<'a> Iterator for Search<'a> {
+    type Item = Result<&'a Arc<Node>, TooMany>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.step(usize::MAX) {
+                Step::Found(node) => return Some(Ok(node)),
+                Step::TooMany(error) => return Some(Err(error)),
+                Step::Paused => {}
+                Step::End => return None,
+            }
+        }
     }
 }
 
