@@ -8,6 +8,7 @@
 
 pub(crate) mod attribute;
 mod evaluate;
+mod known;
 pub(crate) mod rule;
 pub mod text;
 
@@ -214,11 +215,14 @@ fn equal(name: &str, value: &str, rule: Option<Rule>, dn_too: bool) -> Term {
 
 /// Classes that have subclasses in common use, which sources need not list with their superiors (RFC 4512 section 3.3).
 fn class(name: &Name, value: &str) -> Option<Term> {
-    let subclasses: &[&str] = match value.to_ascii_lowercase().as_str() {
-        "top" => return Some(Term::Present(name.clone())),
-        "person" => &["person", "organizationalPerson", "inetOrgPerson", "residentialPerson", "pilotPerson"],
-        "organizationalperson" => &["organizationalPerson", "inetOrgPerson"],
-        _ => return None,
+    let subclasses: &[&str] = if value.eq_ignore_ascii_case("top") {
+        return Some(Term::Present(name.clone()));
+    } else if value.eq_ignore_ascii_case("person") {
+        &["person", "organizationalPerson", "inetOrgPerson", "residentialPerson", "pilotPerson"]
+    } else if value.eq_ignore_ascii_case("organizationalPerson") {
+        &["organizationalPerson", "inetOrgPerson"]
+    } else {
+        return None;
     };
     let one = |class: &&str| assertion(name.clone(), class, Rule::CaseIgnore).map(Term::Equal);
     Some(Term::Or(subclasses.iter().filter_map(one).collect()))

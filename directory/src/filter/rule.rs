@@ -59,8 +59,14 @@ impl Rule {
         match self {
             Self::Secret => return None,
             Self::Octets => return Some(value),
-            Self::CaseIgnore if is_plain(value) && !value.iter().any(u8::is_ascii_uppercase) => return Some(value),
             Self::CaseExact if is_plain(value) => return Some(value),
+            Self::CaseIgnore if is_plain(value) => {
+                if !value.iter().any(u8::is_ascii_uppercase) {
+                    return Some(value);
+                }
+                scratch.extend_from_slice(value);
+                scratch.make_ascii_lowercase();
+            }
             Self::CaseIgnore | Self::CaseExact => fold(value, self == Self::CaseIgnore, WHOLE, scratch),
             Self::Telephone => {
                 fold(value, true, WHOLE, scratch);
@@ -129,7 +135,7 @@ pub(crate) fn integer(value: &[u8]) -> Option<i128> {
 }
 
 /// Whether text is ASCII with single spaces inside: its normalised form differs at most in case.
-fn is_plain(value: &[u8]) -> bool {
+pub(crate) fn is_plain(value: &[u8]) -> bool {
     let mut before = b' ';
     for &byte in value {
         if !(b' '..0x7f).contains(&byte) || (byte == b' ' && before == b' ') {
