@@ -150,6 +150,11 @@ impl Filter {
         Self { root: equal(attribute, value, None, false) }
     }
 
+    /// The filter `(attribute=*)`.
+    pub fn presence(attribute: &str) -> Self {
+        Self { root: comparable(attribute).map_or(Term::Undefined, Term::Present) }
+    }
+
     /// Matches every entry: the absolute true filter (RFC 4526).
     pub fn all() -> Self {
         Self { root: Term::And(Box::new([])) }
@@ -166,7 +171,7 @@ fn compile(filter: &LdapFilter, depth: usize, nodes: &mut usize) -> Result<Term,
         LdapFilter::Equality(name, value) | LdapFilter::Approx(name, value) => equal(name, value, None, false),
         LdapFilter::GreaterOrEqual(name, value) => ordered(name, value).map_or(Term::Undefined, Term::AtLeast),
         LdapFilter::LessOrEqual(name, value) => ordered(name, value).map_or(Term::Undefined, Term::AtMost),
-        LdapFilter::Present(name) => comparable(name).map_or(Term::Undefined, Term::Present),
+        LdapFilter::Present(name) => Filter::presence(name).root,
         LdapFilter::Substring(name, value) => {
             count(nodes, value.any.len())?;
             pieces(name, value)
