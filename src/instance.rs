@@ -5,7 +5,12 @@
 //! nothing of it, so what goes wrong is logged as well. Nothing here starts a runtime, a thread pool or the node's log: a
 //! login waits for this process.
 
-use std::{io::Read, path::Path, process::ExitCode, time::Instant};
+use std::{
+    io::{Read, Write},
+    path::Path,
+    process::ExitCode,
+    time::Instant,
+};
 
 use directory::ask::{
     Answer, Asked, What,
@@ -13,9 +18,9 @@ use directory::ask::{
     client::{self, Heard},
 };
 use jiff::tz::TimeZone;
-use wire::client::TlsClient;
+use wire::blocking::BlockingClient;
 
-use crate::{args, cli, clock, exit::Exit};
+use crate::{args, clock, exit::Exit};
 
 mod lines;
 mod settings;
@@ -83,7 +88,8 @@ pub(crate) fn keys(args: &args::Keys) -> ExitCode {
         Some(answer) => {
             let keys = if answer.is_allow() { answer.keys.as_slice() } else { &[] };
             let text: Vec<String> = keys.iter().map(|key| lines::key(key, answer.until, &run.zone)).collect();
-            if text.is_empty() { ExitCode::SUCCESS } else { printed(&text.join("\n"), ExitCode::SUCCESS) }
+            let printed = if text.is_empty() { Ok(()) } else { print(&text.join("\n")) };
+            printed.map_or(Exit::Io.into(), |()| ExitCode::SUCCESS)
         }
     }
 }
@@ -97,7 +103,7 @@ pub(crate) fn check(args: &args::AccessCheck) -> ExitCode {
         // The end of a session is nothing to decide about.
         Ok(None) => return Pam::Success.into(),
         Err(sentence) => {
-            eprintln!("gatehouse: {sentence}");
+            complain(sentence);
             return Exit::Usage.into();
         }
     };
@@ -105,10 +111,11 @@ pub(crate) fn check(args: &args::AccessCheck) -> ExitCode {
     let (outcome, fault) = run.decide(&settings, &asked);
     run.log(&settings, &asked, &outcome, fault);
     let code = verdict(outcome.answer());
-    if from_pam && code == Pam::Success {
-        return code.into();
+    if !from_pam || code != Pam::Success {
+        // The decision stands whether or not somebody reads why.
+        let _ = print(&lines::for_people(&asked, &outcome));
     }
-    printed(&lines::for_people(&asked, &outcome), code.into())
+    code.into()
 }
 
 fn verdict(answer: Option<&Answer>) -> Pam {
@@ -120,15 +127,16 @@ fn verdict(answer: Option<&Answer>) -> Pam {
     }
 }
 
-/// Prints; what cannot be printed was not said.
-fn printed(text: &str, code: ExitCode) -> ExitCode {
-    match cli::print(text) {
-        Ok(()) => code,
-        Err(failure) => {
-            eprintln!("gatehouse: {failure}");
-            failure.exit.into()
-        }
-    }
+/// Prints a line. Unlike other commands, these do not end quietly when nobody reads: the exit code is a decision.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.inspect_err(|error| complain(&format!("the output cannot be written: {error}")))
+}
+
+/// Says on standard error what is wrong. Nobody may be reading there either, and that must not become a denial.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "gatehouse: {text}");
 }
 
 impl Run {
@@ -140,7 +148,7 @@ impl Run {
     fn prepare(&self, file: &Path, asked: Asked) -> Result<(Settings, Asked), ()> {
         let socket = Path::new(syslog::SOCKET);
         let fail = |socket: &Path, why: String| {
-            eprintln!("gatehouse: {why}");
+            complain(&why);
             let line = Line::new(&format!("{}: nobody can decide", self.what.as_str())).with("because", why);
             line.send(socket, Level::Warning, self.now_ms, &self.zone);
         };
@@ -183,7 +191,7 @@ impl Run {
         let identity = settings.cert.as_deref().zip(settings.key.as_deref());
         let settings = client::Settings {
             appliances: settings.appliances(),
-            tls: TlsClient::load(&settings.ca, identity).map_err(|e| e.to_string())?,
+            tls: BlockingClient::load(&settings.ca, identity).map_err(|e| e.to_string())?,
             server_name: settings.server_name.clone(),
             hedge: std::time::Duration::from_millis(settings.hedge_ms),
             deadline: settings.deadline(),

@@ -6,6 +6,7 @@
 
 mod decide;
 mod decision;
+mod index;
 mod keys;
 mod member_dn;
 mod names;

@@ -68,7 +68,7 @@ pub(super) fn for_people(asked: &Asked, outcome: &Outcome) -> String {
     let text = match outcome {
         Outcome::Heard(heard) => heard.answer.sentence.clone(),
         Outcome::Kept(answer, age_s, _) => {
-            let age = clock::age(age_s.saturating_mul(1000));
+            let age = clock::age(age_s.max(&1).saturating_mul(1000));
             format!("{} (as decided {age} ago: no appliance answers now)", answer.sentence)
         }
         Outcome::Nobody(why) => {

@@ -68,7 +68,7 @@ impl Line {
     pub(super) fn send(&self, socket: &Path, level: Level, now_ms: u64, zone: &TimeZone) {
         let packet = self.packet(level, now_ms, zone, std::process::id());
         if let Err(error) = send(socket, packet.as_bytes()) {
-            eprintln!("gatehouse: the log {} did not take this line ({error}): {}", socket.display(), self.0);
+            super::complain(&format!("the log {} did not take this line ({error}): {}", socket.display(), self.0));
         }
     }
 

@@ -2,7 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod accept;
-pub mod client;
+pub mod blocking;
 pub mod limits;
 pub mod listen;
 pub mod peer;

@@ -75,7 +75,12 @@ impl Cache {
             let shown = folder.display();
             format!("answers cannot be kept in {shown}: {why}; make it with `install -d -m 0700 -o USER {shown}`")
         };
-        let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
+        // Both kinds of questions, of different users, go through the outer folder.
+        let made = DirBuilder::new().mode(0o755).recursive(true).create(dir);
+        let made = made.and_then(|()| match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        });
         made.map_err(|e| refuse(e.to_string()))?;
         let meta = fs::symlink_metadata(&folder).map_err(|e| refuse(e.to_string()))?;
         if !meta.is_dir() || !trusted(&meta, owner) {
@@ -374,6 +379,7 @@ mod tests {
     #[test]
     fn a_folder_that_others_may_write_is_refused() {
         let (cache, dir) = cache();
+        assert_eq!(fs::metadata(&cache.folder).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&cache.folder, fs::Permissions::from_mode(0o777)).unwrap();
         let error = Cache::open(dir.path(), What::Keys, cache.owner, 60).unwrap_err();
         assert!(error.contains("others may write there") && error.contains("install -d"), "{error}");

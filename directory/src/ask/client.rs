@@ -18,7 +18,7 @@ use ldap3_proto::{
     proto::{LdapExtendedRequest, LdapMsg, LdapOp, LdapResultCode},
 };
 use tokio_util::codec::{Decoder, Encoder};
-use wire::client::TlsClient;
+use wire::blocking::BlockingClient;
 
 use super::{
     ANSWER_OCTETS_MAX, Answer, Asked, OID,
@@ -84,7 +84,7 @@ pub struct Settings {
     /// In order of preference.
     pub appliances: Vec<Appliance>,
     /// Which servers are believed, and as whom we come.
-    pub tls: TlsClient,
+    pub tls: BlockingClient,
     /// What the appliances' certificates name, if not the host that is connected to.
     pub server_name: Option<String>,
     /// Pause without an answer after which the next appliance is asked too.
@@ -179,7 +179,7 @@ fn begin(
 }
 
 fn ask_one(
-    tls: &TlsClient,
+    tls: &BlockingClient,
     appliance: &Appliance,
     name: &str,
     asked: &Asked,

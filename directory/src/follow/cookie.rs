@@ -113,6 +113,12 @@ impl SyncCookie {
         csns.into_iter().all(|csn| all.get(&csn.sid()).is_some_and(|known| known >= csn))
     }
 
+    /// Whether it knows of changes that a server with these CSNs does not.
+    pub(super) fn exceeds(&self, csns: &[Csn]) -> bool {
+        let Self::Csns(all) = self else { return false };
+        all.iter().any(|(sid, csn)| !csns.iter().any(|theirs| theirs.sid() == *sid && theirs >= csn))
+    }
+
     /// The greatest CSN.
     pub(super) fn newest(&self) -> Option<&Csn> {
         match self {
@@ -162,6 +168,8 @@ mod tests {
         assert!(cookie.covers(&[Csn::parse(ONE).unwrap(), Csn::parse(TWO).unwrap()]));
         let third = TWO.replace("#002#", "#003#");
         assert!(!cookie.covers(&[Csn::parse(&third).unwrap()]));
+        assert!(cookie.exceeds(&[Csn::parse(LATER).unwrap()]), "the second server is unknown there");
+        assert!(!cookie.exceeds(&[Csn::parse(LATER).unwrap(), Csn::parse(TWO).unwrap(), Csn::parse(&third).unwrap()]));
         assert_eq!(cookie.newest().unwrap().as_str(), LATER);
     }
 

@@ -98,6 +98,8 @@ struct Session {
     heard: Instant,
     stored: Instant,
     probe: Option<(Probe, u64)>,
+    /// What we knew when we came back with a cookie; the server must know it too. Checked once.
+    claimed: Option<SyncCookie>,
     unseen: Option<(Vec<Csn>, Instant)>,
     comparing: Option<JoinHandle<Result<usize, String>>>,
 }
@@ -126,6 +128,7 @@ impl Session {
             heard: Instant::now(),
             stored: Instant::now(),
             probe: None,
+            claimed: None,
             unseen: None,
             comparing: None,
         }
@@ -273,6 +276,10 @@ impl Session {
             report.compared_ms.get_or_insert(at);
         });
         self.job.has_content(Phase::Following, at);
+        if !self.whole {
+            self.claimed = Some(self.cookie.clone());
+            self.ask();
+        }
         Ok(())
     }
 
@@ -368,17 +375,7 @@ impl Session {
             self.stored = Instant::now();
             self.publish(true).await?;
         }
-        if self.probe.is_none() {
-            let limit = Duration::from_secs(self.job.upstream.timeout_s.max(1));
-            let (ldap, link) = (self.connection.ldap.clone(), self.connection.link.clone());
-            let (seen, suffix) = (link.messages(), self.root.suffix.clone());
-            let probe = async move {
-                let mut connection = Connection { ldap, link };
-                let answer = time::timeout(limit, root::context_csns(&mut connection, &suffix, limit)).await;
-                answer.unwrap_or_else(|_| Err(format!("the server does not answer within {} s", limit.as_secs())))
-            };
-            self.probe = Some((Box::pin(probe), seen));
-        }
+        self.ask();
         let every_ms = self.job.upstream.reconcile_h.saturating_mul(3_600_000);
         let last = self.job.status.report().compared_ms.unwrap_or_else(now_ms);
         let due = every_ms > 0 && now_ms().saturating_sub(last) >= every_ms;
@@ -386,6 +383,22 @@ impl Session {
             self.comparing = Some(tokio::spawn(compare::run(self.job.clone(), self.root.paged)));
         }
         Ok(())
+    }
+
+    /// Asks the server for its contextCSN, unless a question is under way.
+    fn ask(&mut self) {
+        if self.probe.is_some() {
+            return;
+        }
+        let limit = Duration::from_secs(self.job.upstream.timeout_s.max(1));
+        let (ldap, link) = (self.connection.ldap.clone(), self.connection.link.clone());
+        let (seen, suffix) = (link.messages(), self.root.suffix.clone());
+        let probe = async move {
+            let mut connection = Connection { ldap, link };
+            let answer = time::timeout(limit, root::context_csns(&mut connection, &suffix, limit)).await;
+            answer.unwrap_or_else(|_| Err(format!("the server does not answer within {} s", limit.as_secs())))
+        };
+        self.probe = Some((Box::pin(probe), seen));
     }
 
     /// The server's answer to the question whether it lives.
@@ -399,6 +412,13 @@ impl Session {
         };
         if self.refresh.is_some() {
             return Ok(());
+        }
+        // slapd passes over a server id in our cookie that it does not know: a provider restored to a time before that
+        // server's first change says that nothing has changed.
+        if let Some(claimed) = self.claimed.take().filter(|_| !csns.is_empty())
+            && claimed.exceeds(&csns)
+        {
+            return Err(End::Whole("the server knows less than we do, as one that was restored".into()));
         }
         let newest = csns.iter().filter_map(Csn::time_ms).max();
         let ours = self.cookie.newest().and_then(Csn::time_ms);

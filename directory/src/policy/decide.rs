@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::{
     Access,
     decision::{Decision, Question, Reason, Rule, Source},
+    index::Probe,
     names::NoHost,
     people::{Group, Member, Person, folded},
     rules::{Held, Rules, SUDO, Wanted},
@@ -72,8 +73,9 @@ impl Access {
             return None;
         }
         let (mut commands, mut grants, mut all) = (Vec::new(), Vec::new(), false);
+        let probe = Probe::of(host);
         for rules in self.rules_of(person, &self.groups_of(person)) {
-            let _ = rules.matching(host, Wanted::Admitting(SUDO), &mut |held| {
+            let _ = rules.matching(&probe, Wanted::Admitting(SUDO), &mut |held| {
                 if let Some(grant) = held.grant().filter(|_| held.is_live(now_s)) {
                     let given = grant.sudo.as_deref().unwrap_or_default();
                     all |= given.is_empty();
@@ -124,7 +126,7 @@ impl Access {
         }
         let groups = self.groups_of(person);
         let rules: SmallVec<[&Rules; 16]> = self.rules_of(person, &groups).collect();
-        let asked = Asked { rules: &rules, host, now_s };
+        let asked = Asked { rules: &rules, probe: Probe::of(host), now_s };
         let (reason, held) = asked.judge(service);
         if reason == Reason::Granted && stale && service != SUDO && asked.judge(SUDO).0 != Reason::Granted {
             return (Reason::Stale, held.map(Rule::of));
@@ -201,7 +203,7 @@ impl<'a> Groups<'a> {
 /// One question to one person's rules.
 struct Asked<'q, 'a> {
     rules: &'q [&'a Rules],
-    host: &'q Host,
+    probe: Probe<'q>,
     now_s: u64,
 }
 
@@ -228,7 +230,7 @@ impl<'a> Asked<'_, 'a> {
     fn first(&self, wanted: Wanted<'_>) -> (Option<&'a Arc<Held>>, Option<&'a Arc<Held>>) {
         let (mut live, mut over) = (None, None);
         for rules in self.rules {
-            let flow = rules.matching(self.host, wanted, &mut |held| {
+            let flow = rules.matching(&self.probe, wanted, &mut |held| {
                 if held.is_live(self.now_s) {
                     live = Some(held);
                     return ControlFlow::Break(());

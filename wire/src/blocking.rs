@@ -20,9 +20,9 @@ use crate::tls::{TlsError, chain_and_key, read};
 
 /// Which servers are believed, and as whom we come. Cheap to clone.
 #[derive(Clone)]
-pub struct TlsClient(Arc<ClientConfig>);
+pub struct BlockingClient(Arc<ClientConfig>);
 
-impl TlsClient {
+impl BlockingClient {
     /// Reads the roots and, when given, the certificate chain and key that we present, all PEM.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl TlsClient {
     ///
     /// # Errors
     /// What the system or the TLS library said; `TimedOut` at the deadline; `InvalidInput` when `name` is no name.
-    pub fn connect(&self, address: SocketAddr, name: &str, deadline: Instant) -> io::Result<TlsConnection> {
+    pub fn connect(&self, address: SocketAddr, name: &str, deadline: Instant) -> io::Result<BlockingConnection> {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no server name")))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.0), server).map_err(io::Error::other)?;
@@ -69,14 +69,14 @@ impl TlsClient {
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
-        Ok(TlsConnection(StreamOwned::new(connection, socket)))
+        Ok(BlockingConnection(StreamOwned::new(connection, socket)))
     }
 }
 
 /// A connection under TLS, the handshake done.
-pub struct TlsConnection(StreamOwned<ClientConnection, Timed>);
+pub struct BlockingConnection(StreamOwned<ClientConnection, Timed>);
 
-impl TlsConnection {
+impl BlockingConnection {
     /// Says goodbye (RFC 8446 section 6.1), so that the server does not count a cut connection.
     pub fn close(mut self) {
         self.0.conn.send_close_notify();
@@ -85,13 +85,13 @@ impl TlsConnection {
     }
 }
 
-impl Read for TlsConnection {
+impl Read for BlockingConnection {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.read(buf)
     }
 }
 
-impl Write for TlsConnection {
+impl Write for BlockingConnection {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.write(buf)
     }
@@ -155,8 +155,8 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        fn client(&self) -> TlsClient {
-            TlsClient::load(&self.path("ca.pem"), Some((&self.path("host.pem"), &self.path("host.key")))).unwrap()
+        fn client(&self) -> BlockingClient {
+            BlockingClient::load(&self.path("ca.pem"), Some((&self.path("host.pem"), &self.path("host.key")))).unwrap()
         }
     }
 
@@ -250,11 +250,11 @@ mod tests {
     #[test]
     fn errors_name_the_file() {
         let world = world();
-        let text = |roots: &str| TlsClient::load(&world.path(roots), None).err().unwrap().to_string();
+        let text = |roots: &str| BlockingClient::load(&world.path(roots), None).err().unwrap().to_string();
         assert!(text("absent.pem").contains("absent.pem"));
         assert!(text("host.key").contains("host.key holds no certificate"), "{}", text("host.key"));
         let (roots, certificate) = (world.path("ca.pem"), world.path("host.pem"));
-        let error = TlsClient::load(&roots, Some((&certificate, &certificate))).err().unwrap().to_string();
+        let error = BlockingClient::load(&roots, Some((&certificate, &certificate))).err().unwrap().to_string();
         assert!(error.contains("host.pem holds no private key"), "{error}");
     }
 }
