@@ -170,7 +170,12 @@ impl SudoRoles {
                     || (hosts::lists_hosts(pattern) && hosts.iter().any(|host| pattern.matches(host)))
             })
         };
-        let made: Vec<_> = self.roles.iter().filter(|(_, role)| concerned(role)).map(|(from, role)| (from.clone(), role.made.clone())).collect();
+        let made: Vec<_> = self
+            .roles
+            .iter()
+            .filter(|(_, role)| concerned(role))
+            .map(|(from, role)| (from.clone(), role.made.clone()))
+            .collect();
         for (from, made) in made {
             self.put(from, made, state, usn);
         }

@@ -40,9 +40,11 @@ impl View {
         let (before, after) = (self.position(), state.position());
         let sets = state.changes_since(before.serial).filter(|_| before.epoch == after.epoch);
         match sets {
-            Some(sets) => {
-                Self { tree: self.tree.advance(&state, &sets), access: self.access.advance(state.clone(), &sets), state }
-            }
+            Some(sets) => Self {
+                tree: self.tree.advance(&state, &sets),
+                access: self.access.advance(state.clone(), &sets),
+                state,
+            },
             None => Self::build(state),
         }
     }
