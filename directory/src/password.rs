@@ -6,13 +6,15 @@
 //!    the password changed. Offline, locks and expiry of the account count as well.
 //!
 //! Every failure has the same code (49) and is told at the next full [`STEP`] after its beginning, or after the time
-//! that the upstream usually takes: neither tells a wrong password from a name that does not exist. The true reason is in
+//! that the upstream usually takes, or the slowest hashing lately took: neither tells a wrong password from a name that does not exist. The true reason is in
 //! [`Checked::reason`], for the decision log. Guessing is slowed down per (user, source); an attempt whose asker does not
 //! wait for the answer counts as a failure. Hashing runs on few threads, and a queue in front of them that is full is
 //! "busy". What is not bounded here is the number of connections: that is the server's.
 
 mod crypt;
 mod des;
+mod here;
+mod outcome;
 mod phc;
 mod scheme;
 mod throttle;
@@ -33,18 +35,18 @@ use std::{
 use inventory::entry::{Entry, EntryId};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use zeroize::Zeroizing;
 
 use self::{
-    scheme::Stored,
     throttle::{Admission, Outcome, Throttle},
     upstream::{Said, Upstream},
     verifiers::Verifiers,
 };
-use crate::config::Config;
+use crate::{config::Config, dn::Dn, view::View};
 
+pub use outcome::{Checked, Via};
 pub use scheme::{NotWeak, Weak};
 pub use verifiers::Counters as VerifierCounters;
 
@@ -54,83 +56,8 @@ pub const PASSWORD_MAX: usize = 1024;
 pub const STEP: Duration = Duration::from_millis(100);
 /// Threads that hash at the same time.
 const HASHING: usize = 2;
-/// Attempts that wait for one of them, and for how long.
-const WAITING_MAX: usize = 64;
-const WAITING: Duration = Duration::from_secs(3);
-/// `userPassword` values of one entry that are tried.
-const VALUES_MAX: usize = 4;
-
 /// What an account may be barred by while the upstream is gone: the reason, if any, at a time in Unix seconds.
 pub type Account = fn(&Entry, u64) -> Option<&'static str>;
-
-/// Who judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
-    /// The upstream, by a bind.
-    Upstream,
-    /// A `userPassword` value.
-    Hash,
-    /// A local verifier.
-    Verifier,
-}
-
-impl Via {
-    /// The word in logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Upstream => "upstream",
-            Self::Hash => "hash",
-            Self::Verifier => "verifier",
-        }
-    }
-}
-
-/// The outcome of a bind with a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checked {
-    /// The password is right.
-    Right {
-        /// Whose it is.
-        entry: EntryId,
-        /// Who said so.
-        via: Via,
-    },
-    /// 49 for the client; the true reason, in snake_case, for the log.
-    Wrong(&'static str),
-    /// 13: a password over a connection without TLS.
-    NotSecure,
-    /// 53: a DN without a password (RFC 4513 section 5.1.2).
-    EmptyPassword,
-    /// 51: too much at the same time; which queue was full.
-    Busy(&'static str),
-    /// 52: the upstream is gone, and nothing here can judge anybody.
-    Unavailable,
-}
-
-impl Checked {
-    /// The result code for the client (RFC 4511 appendix A).
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Right { .. } => 0,
-            Self::Wrong(_) => 49,
-            Self::NotSecure => 13,
-            Self::EmptyPassword => 53,
-            Self::Busy(_) => 51,
-            Self::Unavailable => 52,
-        }
-    }
-
-    /// The reason for the decision log, in snake_case.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Right { .. } => "password_right",
-            Self::Wrong(why) | Self::Busy(why) => why,
-            Self::NotSecure => "not_secure",
-            Self::EmptyPassword => "empty_password",
-            Self::Unavailable => "nothing_to_check",
-        }
-    }
-}
 
 /// Counts since the start.
 #[derive(Debug, Default)]
@@ -181,6 +108,10 @@ struct Inner {
     began: Instant,
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Time of the slowest hashing lately, in microseconds.
+    slowest_us: AtomicU64,
+    /// Time of a hashing for a name that does not exist, in microseconds.
+    spend_us: u64,
     /// Whether an entry with a usable hash was ever seen.
     hashes: AtomicBool,
     counters: Counters,
@@ -192,11 +123,15 @@ pub struct Passwords(Arc<Inner>);
 
 impl Passwords {
     /// A judge with the upstream and the weak schemes of the configuration. Verifiers are in `data_dir/directory`.
+    /// It hashes once, to know how long that takes here; so it blocks the thread for some 30 ms.
     /// `account` says what bars an account; the upstream says so itself while it answers.
     pub fn new(config: &Config, data_dir: &Path, account: Account) -> Result<Self, PasswordsError> {
         let path = data_dir.join("directory");
         let weak = Weak::parse(&config.weak_schemes)?;
         let verifiers = Verifiers::open(&path).map_err(|error| PasswordsError::Verifiers { path, error })?;
+        let measured = Instant::now();
+        here::spend("");
+        let spend_us = measured.elapsed().as_micros() as u64;
         Ok(Self(Arc::new(Inner {
             upstream: config.upstream.as_ref().map(|upstream| Arc::new(Upstream::new(upstream))),
             verifiers,
@@ -206,16 +141,30 @@ impl Passwords {
             began: Instant::now(),
             hashing: Arc::new(Semaphore::new(HASHING)),
             waiting: AtomicUsize::new(0),
+            slowest_us: AtomicU64::new(spend_us),
+            spend_us,
             hashes: AtomicBool::new(false),
             counters: Counters::default(),
         })))
     }
 
-    /// Judges a simple bind. `found` is the entry of the DN in the view of this moment, `dn` the DN in its normal form,
-    /// `secure` whether the password came over TLS or from where it may come without.
+    /// Judges a simple bind to a DN of a view. `secure` says whether the password came over TLS, or from where it may
+    /// come without. The view is not held while others are asked.
     ///
     /// It takes as long as it has to, a few seconds at most; dropping it counts as a failure.
-    pub async fn check(
+    pub fn check<'a>(
+        &'a self,
+        view: &View,
+        dn: &'a Dn,
+        password: &'a [u8],
+        source: IpAddr,
+        secure: bool,
+    ) -> impl Future<Output = Checked> + Send + use<'a> {
+        let found = view.tree.by_dn(dn).map(|node| node.entry.clone());
+        self.check_entry(found, dn.as_str(), password, source, secure)
+    }
+
+    async fn check_entry(
         &self,
         found: Option<Arc<Entry>>,
         dn: &str,
@@ -311,13 +260,6 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// What the entry itself and the store say offline.
-enum Offline {
-    Match(Via),
-    Mismatch,
-    Busy,
-}
-
 impl Inner {
     fn throttle(&self) -> std::sync::MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
@@ -329,7 +271,9 @@ impl Inner {
 
     /// When a failure is told, counted from its beginning: the same for all that took about the same.
     fn due(&self, elapsed: Duration) -> Duration {
-        let typical = self.upstream.as_ref().map_or(Duration::ZERO, |upstream| upstream.typical());
+        let upstream = self.upstream.as_ref().filter(|upstream| upstream.is_there());
+        let here = Duration::from_micros(self.slowest_us.load(Relaxed));
+        let typical = upstream.map_or(here, |upstream| upstream.typical());
         let step = STEP.as_millis();
         let steps = elapsed.max(typical).as_millis() / step + 1;
         Duration::from_millis(u64::try_from(steps * step).unwrap_or(u64::MAX))
@@ -360,69 +304,6 @@ impl Inner {
         }
     }
 
-    /// The usable hashes of an entry, and whether they are all that it has.
-    fn hashes_of(&self, entry: &Entry) -> (Vec<Stored>, bool) {
-        let values = entry.values("userPassword");
-        let usable = |value: &inventory::entry::Value| Stored::parse(&value.0, self.weak).ok();
-        let hashes: Vec<Stored> = values.iter().filter_map(usable).take(VALUES_MAX).collect();
-        let all = !hashes.is_empty() && hashes.len() == values.len();
-        (hashes, all)
-    }
-
-    /// Judges by what is here.
-    async fn offline(&self, found: Option<&Arc<Entry>>, password: Arc<Zeroizing<String>>) -> Checked {
-        if self.upstream.is_some() {
-            self.counters.offline.fetch_add(1, Relaxed);
-        }
-        let (hashes, all) = found.map(|entry| self.hashes_of(entry)).unwrap_or_default();
-        if !hashes.is_empty() {
-            self.hashes.store(true, Relaxed);
-        }
-        let verifier = found.filter(|_| !all && self.upstream.is_some()).and_then(|entry| self.verifiers.of(entry));
-        let something = !hashes.is_empty() || verifier.is_some();
-        let Some(entry) = found.filter(|_| something) else {
-            if let Offline::Busy = self.hash(move || spend(&password)).await {
-                return Checked::Busy("hashing_busy");
-            }
-            // For the same answer to names that exist and names that do not, it depends on neither.
-            let anybody = self.upstream.is_none() || self.verifiers.count() > 0 || self.hashes.load(Relaxed);
-            return match found {
-                _ if !anybody => Checked::Unavailable,
-                Some(_) => Checked::Wrong("nothing_to_check"),
-                None => Checked::Wrong("unknown_dn"),
-            };
-        };
-        let judged = self.hash(move || by_what_is_here(&hashes, verifier.as_deref(), &password)).await;
-        match (judged, (self.account)(entry, now_s())) {
-            (Offline::Busy, _) => Checked::Busy("hashing_busy"),
-            (Offline::Mismatch, _) => Checked::Wrong("wrong_password"),
-            (Offline::Match(_), Some(barred)) => Checked::Wrong(barred),
-            (Offline::Match(via), None) => Checked::Right { entry: entry.id, via },
-        }
-    }
-
-    /// Runs hashing on one of few threads, after a bounded wait.
-    async fn hash(&self, work: impl FnOnce() -> Offline + Send + 'static) -> Offline {
-        struct Waiting<'a>(&'a AtomicUsize);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Relaxed);
-            }
-        }
-        let waiting = Waiting(&self.waiting);
-        if self.waiting.fetch_add(1, Relaxed) >= WAITING_MAX {
-            return Offline::Busy;
-        }
-        let Ok(Ok(turn)) = timeout(WAITING, self.hashing.clone().acquire_owned()).await else { return Offline::Busy };
-        drop(waiting);
-        let done = tokio::task::spawn_blocking(move || {
-            // Held to the end even if nobody waits for it any more.
-            let _turn = turn;
-            work()
-        });
-        done.await.unwrap_or(Offline::Mismatch)
-    }
-
     fn count(&self, checked: Checked) {
         let counters = &self.counters;
         let counter = match checked {
@@ -435,23 +316,6 @@ impl Inner {
         };
         counter.fetch_add(1, Relaxed);
     }
-}
-
-/// All are tried, whichever matches.
-fn by_what_is_here(hashes: &[Stored], verifier: Option<&str>, password: &str) -> Offline {
-    let hash = hashes.iter().fold(false, |found, hash| found | hash.matches(password.as_bytes()));
-    let verified = verifier.is_some_and(|text| phc::matches(text, password.as_bytes()));
-    match (hash, verified) {
-        (true, _) => Offline::Match(Via::Hash),
-        (false, true) => Offline::Match(Via::Verifier),
-        (false, false) => Offline::Mismatch,
-    }
-}
-
-/// The time of a verifier, for nothing.
-fn spend(password: &str) -> Offline {
-    phc::spend(password.as_bytes());
-    Offline::Mismatch
 }
 
 /// Unix seconds, for the expiry of accounts and the age of verifiers.

@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use ldap3::{Ldap, Scope};
+use ldap3::Scope;
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use zeroize::Zeroizing;
 
-use crate::config;
+use crate::{config, follow::connect};
 
 /// For all servers together, connection, TLS and bind.
 pub(super) const DEADLINE: Duration = Duration::from_secs(3);
@@ -81,9 +81,11 @@ pub(super) struct Upstream {
 impl Upstream {
     pub(super) fn new(config: &config::Upstream) -> Self {
         let server = |url: &String| Server { url: url.clone(), silent: AtomicBool::new(false), why: Mutex::default() };
+        // A connection that is no longer waited for must not outlive the deadline for long.
+        let timeout_s = config.timeout_s.min(DEADLINE.as_secs());
         Self {
             servers: config.urls.iter().map(server).collect(),
-            config: config.clone(),
+            config: config::Upstream { timeout_s, ..config.clone() },
             turns: Semaphore::new(BINDS_MAX),
             typical_us: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -143,7 +145,7 @@ impl Upstream {
     ) -> Result<u32, String> {
         let (config, url, dn, password) = (self.config.clone(), server.url.clone(), dn.to_owned(), password.clone());
         let work = async move {
-            let mut ldap = connect(&config, &url).await?;
+            let mut ldap = connect(&config, &url).await.map_err(|error| error.to_string())?;
             let result = ldap.simple_bind(&dn, &password).await.map_err(|error| error.to_string())?;
             // The answer is known; whether the server hears the good-bye does not matter.
             let _ = ldap.unbind().await;
@@ -181,7 +183,7 @@ async fn ask_until_back(upstream: Weak<Upstream>, at: usize) {
         let Some(server) = upstream.servers.get(at) else { return };
         let (config, url) = (upstream.config.clone(), server.url.clone());
         let ask = async move {
-            let mut ldap = connect(&config, &url).await?;
+            let mut ldap = connect(&config, &url).await.map_err(|error| error.to_string())?;
             let found = ldap.search("", Scope::Base, "(objectClass=*)", vec!["1.1"]).await;
             let code = found.map_err(|error| error.to_string())?.1.rc;
             let _ = ldap.unbind().await;
@@ -218,16 +220,6 @@ async fn in_time<T: Send + 'static>(
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A connection with TLS as configured, not bound.
-async fn connect(upstream: &config::Upstream, url: &str) -> Result<Ldap, String> {
-    use ldap3::{LdapConnAsync, LdapConnSettings};
-    let starttls = upstream.starttls && url.starts_with("ldap://");
-    let settings = LdapConnSettings::new().set_conn_timeout(DEADLINE).set_starttls(starttls);
-    let (driver, ldap) = LdapConnAsync::with_settings(settings, url).await.map_err(|error| error.to_string())?;
-    tokio::spawn(driver.drive());
-    Ok(ldap)
 }
 
 #[cfg(test)]
