@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::filter::{
     attribute::{Id, base_of},
-    rule::{Ends, Scratch, fold},
+    rule::{Ends, Scratch, fold, is_plain},
 };
 
 /// Most octets of a DN as text.
@@ -198,9 +198,21 @@ fn read_part<'a>(text: &'a [u8], out: &mut Scratch) -> Result<&'a [u8], &'static
         return Err("an attribute type is no name");
     }
     let known = Id::of(base_of(name)).spelling();
-    out.extend((if known.is_empty() { name } else { known }).bytes().map(|byte| byte.to_ascii_lowercase()));
+    let begin = out.len();
+    out.extend_from_slice(if known.is_empty() { name } else { known }.as_bytes());
+    if let Some(kind) = out.get_mut(begin..) {
+        kind.make_ascii_lowercase();
+    }
     out.push(b'=');
     let rest = trim(rest.get(1..).unwrap_or(&[]));
+    if let Some((value, rest)) = plain_string(rest) {
+        let begin = out.len();
+        out.extend_from_slice(value);
+        if let Some(value) = out.get_mut(begin..) {
+            value.make_ascii_lowercase();
+        }
+        return Ok(rest);
+    }
     let mut value = Scratch::new();
     let rest = match rest.first() {
         Some(b'"') => read_quoted(rest.get(1..).unwrap_or(&[]), &mut value)?,
@@ -209,6 +221,14 @@ fn read_part<'a>(text: &'a [u8], out: &mut Scratch) -> Result<&'a [u8], &'static
     };
     write_value(&value, out);
     Ok(rest)
+}
+
+/// A value of ASCII without anything that wants care, and what follows it: by far the most values.
+fn plain_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|byte| b",+".contains(byte)).unwrap_or(text.len());
+    let (value, rest) = text.split_at_checked(end)?;
+    let is_special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'#' | b';' | b'<' | b'=' | b'>');
+    (is_plain(value) && !value.iter().any(is_special)).then_some((value, rest))
 }
 
 fn read_escape<'a>(after: &'a [u8], value: &mut Scratch) -> Result<&'a [u8], &'static str> {
@@ -338,7 +358,7 @@ mod tests {
     fn what_is_no_name_is_refused_with_the_reason() {
         let long = format!("cn={}", "a".repeat(DN_OCTETS_MAX));
         let deep = vec!["cn=a"; RDNS_MAX + 1].join(",");
-        let wide = vec!["cn=a"; PARTS_MAX + 1].join("+");
+        let wide = ["cn=a"; PARTS_MAX + 1].join("+");
         for (text, why) in [
             ("ada", "equals sign"),
             ("=x", "no name"),

@@ -8,6 +8,7 @@
 
 pub(crate) mod attribute;
 mod evaluate;
+mod known;
 pub(crate) mod rule;
 pub mod text;
 
@@ -149,6 +150,11 @@ impl Filter {
         Self { root: equal(attribute, value, None, false) }
     }
 
+    /// The filter `(attribute=*)`.
+    pub fn presence(attribute: &str) -> Self {
+        Self { root: comparable(attribute).map_or(Term::Undefined, Term::Present) }
+    }
+
     /// Matches every entry: the absolute true filter (RFC 4526).
     pub fn all() -> Self {
         Self { root: Term::And(Box::new([])) }
@@ -165,7 +171,7 @@ fn compile(filter: &LdapFilter, depth: usize, nodes: &mut usize) -> Result<Term,
         LdapFilter::Equality(name, value) | LdapFilter::Approx(name, value) => equal(name, value, None, false),
         LdapFilter::GreaterOrEqual(name, value) => ordered(name, value).map_or(Term::Undefined, Term::AtLeast),
         LdapFilter::LessOrEqual(name, value) => ordered(name, value).map_or(Term::Undefined, Term::AtMost),
-        LdapFilter::Present(name) => comparable(name).map_or(Term::Undefined, Term::Present),
+        LdapFilter::Present(name) => Filter::presence(name).root,
         LdapFilter::Substring(name, value) => {
             count(nodes, value.any.len())?;
             pieces(name, value)
@@ -214,11 +220,14 @@ fn equal(name: &str, value: &str, rule: Option<Rule>, dn_too: bool) -> Term {
 
 /// Classes that have subclasses in common use, which sources need not list with their superiors (RFC 4512 section 3.3).
 fn class(name: &Name, value: &str) -> Option<Term> {
-    let subclasses: &[&str] = match value.to_ascii_lowercase().as_str() {
-        "top" => return Some(Term::Present(name.clone())),
-        "person" => &["person", "organizationalPerson", "inetOrgPerson", "residentialPerson", "pilotPerson"],
-        "organizationalperson" => &["organizationalPerson", "inetOrgPerson"],
-        _ => return None,
+    let subclasses: &[&str] = if value.eq_ignore_ascii_case("top") {
+        return Some(Term::Present(name.clone()));
+    } else if value.eq_ignore_ascii_case("person") {
+        &["person", "organizationalPerson", "inetOrgPerson", "residentialPerson", "pilotPerson"]
+    } else if value.eq_ignore_ascii_case("organizationalPerson") {
+        &["organizationalPerson", "inetOrgPerson"]
+    } else {
+        return None;
     };
     let one = |class: &&str| assertion(name.clone(), class, Rule::CaseIgnore).map(Term::Equal);
     Some(Term::Or(subclasses.iter().filter_map(one).collect()))

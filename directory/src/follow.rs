@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 
-use inventory::Keeper;
+use inventory::{Entry, Keeper, State};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
@@ -226,6 +226,11 @@ fn jittered(pause: Duration) -> Duration {
     // Without random octets the pause is the same everywhere, which does little harm.
     let _ = getrandom::fill(&mut random);
     pause.mul_f64(0.5 + f64::from(u16::from_le_bytes(random)) / 131_072.0)
+}
+
+/// The content to publish; `None` if it is what is served.
+pub(crate) fn content(state: &Arc<State>, entries: Vec<Entry>) -> Option<Vec<Arc<Entry>>> {
+    poll::differs(state, entries)
 }
 
 /// Any octets as the controls, messages and cookies that a server sends, for a fuzzer.

@@ -120,10 +120,6 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     #[track_caller]
     pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {

@@ -1,28 +1,21 @@
 //! Attribute descriptions (RFC 4512 section 2.5), and what is known of common attributes without a schema of the source.
 //!
-//! The table gives each known attribute a small number, its matching rule as in OpenLDAP's schema files (core, cosine,
-//! inetorgperson, nis, sudo, openssh-lpk, autofs), whether it is indexed and whether it is operational. Every other
-//! well-formed name is a user attribute that compares without regard to case; it is known by a hash of its name and is
+//! Attributes of the table are known by their place in it. Every other well-formed name is a user attribute that compares without regard to case; it is known by a hash of its name and is
 //! compared in full whenever the hash agrees. Nothing is ever added to the table, so strange names cost no memory.
 
 use std::sync::LazyLock;
 
 use compact_str::CompactString;
 
-use super::rule::Rule;
+use super::{
+    known::{COMPUTED, INDEXED, Known, OPERATIONAL, TABLE},
+    rule::Rule,
+};
 
 /// Most octets of an attribute description, options included.
 pub(crate) const DESCRIPTION_OCTETS_MAX: usize = 256;
 /// Most options of an attribute description.
 const OPTIONS_MAX: usize = 8;
-
-const USER: u8 = 0;
-const INDEXED: u8 = 1;
-const OPERATIONAL: u8 = 2;
-const COMPUTED: u8 = 4;
-
-/// One attribute of the table: its names and OIDs, the first being the one that is served.
-struct Known(&'static [&'static str], Rule, u8);
 
 /// Which attribute, its options aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,16 +45,16 @@ impl Id {
     }
 
     fn known(self) -> Option<&'static Known> {
-        usize::try_from(self.0).ok().and_then(|row| TABLE.get(row))
+        TABLE.get(self.row_or_beyond())
     }
 
-    /// Its number in the table.
-    pub(crate) fn row(self) -> Option<usize> {
-        self.known().and_then(|_| usize::try_from(self.0).ok())
+    /// Its number in the table, or one beyond every table.
+    pub(crate) fn row_or_beyond(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn is_known(self) -> bool {
-        self.known().is_some()
+        self.0 & UNKNOWN == 0
     }
 
     pub(crate) fn number(self) -> u32 {
@@ -129,12 +122,17 @@ impl Name {
         Some(Self { id: Id::of(base), base: base.into(), options: options.into_boxed_slice() })
     }
 
+    /// Whether the attribute's number says it all: it is in the table, and no option is asked for.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.options.is_empty() && self.id.is_known()
+    }
+
     /// Whether an entry's attribute is this one or a subtype of it by options (RFC 4512 section 2.5.2).
     pub(crate) fn includes(&self, id: Id, description: &str) -> bool {
         if self.id != id {
             return false;
         }
-        if self.options.is_empty() && id.is_known() {
+        if self.is_plain() {
             return true;
         }
         let mut parts = description.split(';');
@@ -202,177 +200,6 @@ impl Names {
     }
 }
 
-use Rule::{Boolean, CaseExact, CaseIgnore, Dn, Integer, Octets, Secret, Telephone, Time, Uuid};
-
-/// The first rows stand where the constants of [`Id`] say.
-#[rustfmt::skip]
-static TABLE: &[Known] = &[
-    Known(&["objectClass", "2.5.4.0"], CaseIgnore, INDEXED),
-    Known(&["entryUUID", "1.3.6.1.1.16.4"], Uuid, INDEXED | OPERATIONAL | COMPUTED),
-    Known(&["entryDN", "1.3.6.1.1.20"], Dn, INDEXED | OPERATIONAL | COMPUTED),
-    Known(&["entryUSN"], Integer, OPERATIONAL | COMPUTED),
-    Known(&["hasSubordinates", "2.5.18.9"], Boolean, OPERATIONAL | COMPUTED),
-    Known(&["subschemaSubentry", "2.5.18.10"], Dn, OPERATIONAL | COMPUTED),
-    Known(&["gatehouseAccess"], CaseIgnore, OPERATIONAL | COMPUTED),
-    Known(&["gatehouseSudo"], CaseIgnore, OPERATIONAL | COMPUTED),
-    Known(&["modifyTimestamp", "2.5.18.2"], Time, OPERATIONAL),
-    Known(&["uid", "userid", "0.9.2342.19200300.100.1.1"], CaseIgnore, INDEXED),
-    Known(&["cn", "commonName", "2.5.4.3"], CaseIgnore, INDEXED),
-    Known(&["sn", "surname", "2.5.4.4"], CaseIgnore, USER),
-    Known(&["givenName", "gn", "2.5.4.42"], CaseIgnore, USER),
-    Known(&["mail", "rfc822Mailbox", "0.9.2342.19200300.100.1.3"], CaseIgnore, INDEXED),
-    Known(&["dc", "domainComponent", "0.9.2342.19200300.100.1.25"], CaseIgnore, INDEXED),
-    Known(&["ou", "organizationalUnitName", "2.5.4.11"], CaseIgnore, INDEXED),
-    Known(&["o", "organizationName", "2.5.4.10"], CaseIgnore, USER),
-    Known(&["c", "countryName", "2.5.4.6"], CaseIgnore, USER),
-    Known(&["l", "localityName", "2.5.4.7"], CaseIgnore, USER),
-    Known(&["st", "stateOrProvinceName", "2.5.4.8"], CaseIgnore, USER),
-    Known(&["street", "streetAddress", "2.5.4.9"], CaseIgnore, USER),
-    Known(&["displayName"], CaseIgnore, USER),
-    Known(&["description", "2.5.4.13"], CaseIgnore, USER),
-    Known(&["title", "2.5.4.12"], CaseIgnore, USER),
-    Known(&["initials"], CaseIgnore, USER),
-    Known(&["employeeNumber"], CaseIgnore, INDEXED),
-    Known(&["telephoneNumber", "2.5.4.20"], Telephone, USER),
-    Known(&["mobile", "mobileTelephoneNumber"], Telephone, USER),
-    Known(&["homePhone", "homeTelephoneNumber"], Telephone, USER),
-    Known(&["facsimileTelephoneNumber", "fax"], Telephone, USER),
-    Known(&["pager", "pagerTelephoneNumber"], Telephone, USER),
-    Known(&["labeledURI"], CaseExact, USER),
-    Known(&["jpegPhoto"], Octets, USER),
-    Known(&["userCertificate", "2.5.4.36"], Octets, USER),
-    Known(&["cACertificate"], Octets, USER),
-    // nis.schema, rfc2307bis
-    Known(&["uidNumber", "1.3.6.1.1.1.1.0"], Integer, INDEXED),
-    Known(&["gidNumber", "1.3.6.1.1.1.1.1"], Integer, INDEXED),
-    Known(&["gecos"], CaseIgnore, USER),
-    Known(&["homeDirectory", "1.3.6.1.1.1.1.3"], CaseExact, USER),
-    Known(&["loginShell", "1.3.6.1.1.1.1.4"], CaseExact, USER),
-    Known(&["shadowLastChange"], Integer, USER),
-    Known(&["shadowMin"], Integer, USER),
-    Known(&["shadowMax"], Integer, USER),
-    Known(&["shadowWarning"], Integer, USER),
-    Known(&["shadowInactive"], Integer, USER),
-    Known(&["shadowExpire"], Integer, USER),
-    Known(&["shadowFlag"], Integer, USER),
-    Known(&["memberUid", "1.3.6.1.1.1.1.12"], CaseExact, INDEXED),
-    Known(&["memberNisNetgroup", "1.3.6.1.1.1.1.13"], CaseExact, INDEXED),
-    Known(&["nisNetgroupTriple", "1.3.6.1.1.1.1.14"], CaseIgnore, INDEXED),
-    Known(&["ipServicePort"], Integer, INDEXED),
-    Known(&["ipServiceProtocol"], CaseIgnore, USER),
-    Known(&["ipProtocolNumber"], Integer, INDEXED),
-    Known(&["oncRpcNumber"], Integer, INDEXED),
-    Known(&["ipHostNumber", "1.3.6.1.1.1.1.19"], CaseIgnore, INDEXED),
-    Known(&["ipNetworkNumber"], CaseIgnore, INDEXED),
-    Known(&["ipNetmaskNumber"], CaseIgnore, USER),
-    Known(&["macAddress"], CaseIgnore, INDEXED),
-    Known(&["bootParameter"], CaseExact, USER),
-    Known(&["bootFile"], CaseExact, USER),
-    Known(&["nisMapName"], CaseIgnore, INDEXED),
-    Known(&["nisMapEntry"], CaseExact, USER),
-    Known(&["automountMapName"], CaseExact, INDEXED),
-    Known(&["automountKey"], CaseExact, INDEXED),
-    Known(&["automountInformation"], CaseExact, USER),
-    // DN syntax
-    Known(&["member", "2.5.4.31"], Dn, INDEXED),
-    Known(&["uniqueMember", "2.5.4.50"], Dn, INDEXED),
-    Known(&["owner", "2.5.4.32"], Dn, INDEXED),
-    Known(&["seeAlso", "2.5.4.34"], Dn, USER),
-    Known(&["manager"], Dn, INDEXED),
-    Known(&["secretary"], Dn, USER),
-    Known(&["roleOccupant", "2.5.4.33"], Dn, INDEXED),
-    Known(&["memberOf"], Dn, INDEXED),
-    Known(&["aliasedObjectName"], Dn, USER),
-    Known(&["creatorsName", "2.5.18.3"], Dn, OPERATIONAL),
-    Known(&["modifiersName", "2.5.18.4"], Dn, OPERATIONAL),
-    Known(&["createTimestamp", "2.5.18.1"], Time, OPERATIONAL),
-    Known(&["structuralObjectClass", "2.5.21.9"], CaseIgnore, OPERATIONAL),
-    Known(&["entryCSN"], CaseIgnore, OPERATIONAL),
-    Known(&["contextCSN"], CaseIgnore, OPERATIONAL),
-    Known(&["numSubordinates"], Integer, OPERATIONAL),
-    Known(&["nsUniqueId"], CaseIgnore, OPERATIONAL),
-    // hosts, keys and services
-    Known(&["host"], CaseIgnore, INDEXED),
-    Known(&["authorizedService"], CaseIgnore, INDEXED),
-    Known(&["rhost"], CaseIgnore, USER),
-    Known(&["accountStatus"], CaseIgnore, USER),
-    Known(&["sshPublicKey", "1.3.6.1.4.1.24552.500.1.1.1.13"], Octets, USER),
-    Known(&["ipaSshPubKey"], Octets, USER),
-    Known(&["ipaUniqueID"], CaseIgnore, INDEXED),
-    Known(&["fqdn"], CaseIgnore, INDEXED),
-    Known(&["serverHostname"], CaseIgnore, INDEXED),
-    // sudo
-    Known(&["sudoUser", "1.3.6.1.4.1.15953.9.1.1"], CaseExact, INDEXED),
-    Known(&["sudoHost", "1.3.6.1.4.1.15953.9.1.2"], CaseExact, INDEXED),
-    Known(&["sudoCommand"], CaseExact, USER),
-    Known(&["sudoRunAs"], CaseExact, USER),
-    Known(&["sudoRunAsUser"], CaseExact, USER),
-    Known(&["sudoRunAsGroup"], CaseExact, USER),
-    Known(&["sudoOption"], CaseExact, USER),
-    Known(&["sudoNotBefore"], Time, USER),
-    Known(&["sudoNotAfter"], Time, USER),
-    Known(&["sudoOrder"], Integer, USER),
-    // account state
-    Known(&["pwdChangedTime"], Time, OPERATIONAL),
-    Known(&["pwdAccountLockedTime"], Time, OPERATIONAL),
-    Known(&["pwdFailureTime"], Time, OPERATIONAL),
-    Known(&["pwdGraceUseTime"], Time, OPERATIONAL),
-    Known(&["pwdLastSuccess"], Time, OPERATIONAL),
-    Known(&["pwdReset"], Boolean, OPERATIONAL),
-    Known(&["pwdPolicySubentry"], Dn, OPERATIONAL),
-    Known(&["nsAccountLock"], CaseIgnore, OPERATIONAL),
-    Known(&["loginDisabled"], CaseIgnore, USER),
-    Known(&["krbPrincipalName"], CaseExact, INDEXED),
-    Known(&["krbCanonicalName"], CaseExact, USER),
-    Known(&["krbPrincipalExpiration"], Time, USER),
-    Known(&["krbPasswordExpiration"], Time, USER),
-    Known(&["krbLastPwdChange"], Time, USER),
-    Known(&["krbLastSuccessfulAuth"], Time, USER),
-    Known(&["krbLastFailedAuth"], Time, USER),
-    Known(&["krbLoginFailedCount"], Integer, USER),
-    // Active Directory
-    Known(&["sAMAccountName"], CaseIgnore, INDEXED),
-    Known(&["userPrincipalName"], CaseIgnore, INDEXED),
-    Known(&["userAccountControl"], Integer, USER),
-    Known(&["accountExpires"], Integer, USER),
-    Known(&["pwdLastSet"], Integer, USER),
-    Known(&["lockoutTime"], Integer, USER),
-    Known(&["groupType"], Integer, USER),
-    Known(&["uSNChanged"], Integer, USER),
-    Known(&["whenChanged"], Time, USER),
-    Known(&["whenCreated"], Time, USER),
-    Known(&["objectSid"], Octets, USER),
-    Known(&["objectGUID"], Octets, USER),
-    // What never leaves and never matches.
-    Known(&["userPassword", "2.5.4.35"], Secret, USER),
-    Known(&["authPassword", "1.3.6.1.4.1.4203.1.3.4"], Secret, USER),
-    Known(&["userPKCS12"], Secret, USER),
-    Known(&["sambaNTPassword"], Secret, USER),
-    Known(&["sambaLMPassword"], Secret, USER),
-    Known(&["sambaPasswordHistory"], Secret, USER),
-    Known(&["sambaClearTextPassword"], Secret, USER),
-    Known(&["sambaPreviousClearTextPassword"], Secret, USER),
-    Known(&["ipaNTHash"], Secret, USER),
-    Known(&["ipatokenOTPkey"], Secret, USER),
-    Known(&["oathSecret"], Secret, USER),
-    Known(&["krbPrincipalKey"], Secret, USER),
-    Known(&["krbExtraData"], Secret, USER),
-    Known(&["krbMKey"], Secret, USER),
-    Known(&["krbPwdHistory"], Secret, USER),
-    Known(&["pwdHistory"], Secret, USER),
-    Known(&["passwordHistory"], Secret, USER),
-    Known(&["unicodePwd"], Secret, USER),
-    Known(&["dBCSPwd"], Secret, USER),
-    Known(&["ntPwdHistory"], Secret, USER),
-    Known(&["lmPwdHistory"], Secret, USER),
-    Known(&["supplementalCredentials"], Secret, USER),
-    Known(&["ms-Mcs-AdmPwd"], Secret, USER),
-    Known(&["msLAPS-Password"], Secret, USER),
-    Known(&["msLAPS-EncryptedPassword"], Secret, USER),
-    Known(&["olcRootPW"], Secret, USER),
-    Known(&["olcSyncrepl"], Secret, USER),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,7 +209,7 @@ mod tests {
         assert!(TABLE.len() <= usize::from(u8::MAX));
         for (row, Known(names, ..)) in TABLE.iter().enumerate() {
             for name in *names {
-                assert_eq!(Id::of(&name.to_uppercase()).row(), Some(row), "{name}");
+                assert_eq!(Id::of(&name.to_uppercase()).row_or_beyond(), row, "{name}");
             }
         }
     }

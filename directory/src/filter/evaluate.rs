@@ -2,8 +2,6 @@
 
 use std::cmp::Ordering;
 
-use inventory::entry::Value;
-
 use super::{
     Assertion, Bits, Context, Filter, Pieces, Term, Truth,
     attribute::{Id, Name},
@@ -63,10 +61,10 @@ fn all(parts: &[Term], node: &Node, ask: &Context<'_>, decides: Truth) -> Truth 
     result
 }
 
-fn values<'a>(node: &'a Node, name: &'a Name) -> impl Iterator<Item = &'a Value> {
+fn values<'a>(node: &'a Node, name: &'a Name) -> impl Iterator<Item = &'a [u8]> {
     node.attributes()
-        .filter(|(id, attribute)| name.includes(*id, &attribute.0))
-        .flat_map(|(_, attribute)| attribute.1.iter())
+        .filter(|(id, part)| *id == name.id && (name.is_plain() || name.includes(*id, part.description())))
+        .flat_map(|(_, part)| part.values())
 }
 
 fn equal(asserted: &Assertion, node: &Node) -> bool {
@@ -81,11 +79,11 @@ fn equal(asserted: &Assertion, node: &Node) -> bool {
         _ => {}
     }
     // Two passes: in a large group the member that is asked for is seen before any other name is taken apart.
-    if values(node, name).any(|value| rule.equals_at_sight(&value.0, wanted) == Some(true)) {
+    if values(node, name).any(|value| rule.equals_at_sight(value, wanted) == Some(true)) {
         return true;
     }
     let mut scratch = Scratch::new();
-    if values(node, name).any(|value| rule.equals(&value.0, wanted, &mut scratch)) {
+    if values(node, name).any(|value| rule.equals(value, wanted, &mut scratch)) {
         return true;
     }
     *dn_too && node.dn.parts().any(|(kind, value)| Id::of(kind) == name.id && rule.equals(&value, wanted, &mut scratch))
@@ -99,7 +97,7 @@ fn ordered(asserted: &Assertion, node: &Node, is_right: fn(Ordering) -> bool) ->
         _ => {}
     }
     let mut scratch = Scratch::new();
-    values(node, name).any(|value| rule.order(&value.0, normal, &mut scratch).is_some_and(is_right))
+    values(node, name).any(|value| rule.order(value, normal, &mut scratch).is_some_and(is_right))
 }
 
 fn present(name: &Name, node: &Node) -> bool {
@@ -114,7 +112,7 @@ fn has_pieces(pieces: &Pieces, node: &Node) -> bool {
     let rule = pieces.name.id.rule();
     let mut scratch = Scratch::new();
     values(node, &pieces.name).any(|value| {
-        let normal = rule.normalise(&value.0, &mut scratch).and_then(|normal| std::str::from_utf8(normal).ok());
+        let normal = rule.normalise(value, &mut scratch).and_then(|normal| std::str::from_utf8(normal).ok());
         normal.is_some_and(|text| in_order(pieces, text))
     })
 }
@@ -132,5 +130,5 @@ fn in_order(pieces: &Pieces, text: &str) -> bool {
 
 fn has_bits(bits: &Bits, node: &Node) -> bool {
     let has = |value: i128| if bits.all { value & bits.mask == bits.mask } else { value & bits.mask != 0 };
-    bits.name.id.rule() != Rule::Octets && values(node, &bits.name).any(|value| integer(&value.0).is_some_and(has))
+    bits.name.id.rule() != Rule::Octets && values(node, &bits.name).any(|value| integer(value).is_some_and(has))
 }

@@ -152,6 +152,17 @@ fn what_cannot_be_told_is_undefined_and_so_is_its_negation() {
 }
 
 #[test]
+fn single_comparisons_are_filters_too() {
+    let value = |filter: Filter| filter.evaluate(&ada(), &Context::NOBODY);
+    assert_eq!(value(Filter::equality("memberUid", "Ada")), Truth::True);
+    assert_eq!(value(Filter::equality("memberUid", "ada")), Truth::False);
+    assert_eq!(value(Filter::equality("userPassword", "{SSHA}x")), Truth::Undefined);
+    assert_eq!(value(Filter::presence("cn")), Truth::True);
+    assert_eq!(value(Filter::presence("gidNumber")), Truth::False);
+    assert_eq!(value(Filter::all()), Truth::True);
+}
+
+#[test]
 fn only_people_have_access() {
     let group = entry("cn=g,dc=x", &[("objectClass", &["posixGroup"]), ("cn", &["g"])]);
     let ask = Context { admits: &|_, _| true, sudo: &|_, _| true };

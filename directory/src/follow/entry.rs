@@ -5,6 +5,7 @@ use inventory::{Attribute, Entry, EntryId, Value, entry::DIRECTORY};
 use ldap3::asn1::{PL, StructureTag};
 
 use super::{cookie::Csn, names};
+pub(crate) use names::rdns;
 
 /// The attributes that are asked for: everything of the user's, and what says who an entry is, when it changed, and
 /// whether its password may be used. Times that change with every login are left out: each login would be a change.
@@ -105,7 +106,7 @@ pub(crate) fn identified(dn: Box<str>, attributes: Vec<Attribute>) -> Entry {
 
 /// The identity of an entry whose source gives it none: made of its DN, in the form of a UUID of version 8 (RFC 9562),
 /// so that it is the same whenever it is read. A renamed entry is another entry then.
-fn of_name(dn: &str) -> EntryId {
+pub(crate) fn of_name(dn: &str) -> EntryId {
     let mut hasher = blake3::Hasher::new_derive_key("gatehouse directory entry id from its DN");
     hasher.update(names::normal(dn).as_bytes());
     let mut id = [0; 16];

@@ -3,7 +3,7 @@
 //! and blanks.
 
 /// The RDNs of a DN, first to last, as they are written (RFC 4514: separated by commas that are not escaped).
-pub(super) fn rdns(dn: &str) -> Vec<&str> {
+pub(crate) fn rdns(dn: &str) -> Vec<&str> {
     let (mut parts, mut begin, mut escaped, mut quoted) = (Vec::new(), 0, false, false);
     for (at, octet) in dn.bytes().enumerate() {
         match octet {

@@ -1,5 +1,6 @@
 //! Bind (RFC 4511 section 4.2, RFC 4513 section 5).
 
+use compact_str::CompactString;
 use ldap3_proto::proto::{LdapBindCred, LdapBindRequest, LdapResultCode as Code, SaslCredentials};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     reply::{self, Outcome},
     sight::Who,
 };
-use crate::{dn::Dn, password::Checked};
+use crate::{decisions::Entry, dn::Dn, password::Checked};
 
 /// A password policy response without warnings or errors.
 const NO_WARNING: &[u8] = &[0x30, 0];
@@ -73,19 +74,21 @@ impl Connection<'_> {
         // Others who asked before must not wait for whoever judges the password.
         self.pipe.flush().await?;
         let passwords = &self.server.parts.passwords;
-        let checked = passwords.check(&self.view, &dn, password.as_bytes(), self.peer, is_secure).await;
+        let found = self.view.tree.by_dn(&dn).map(|node| node.entry.clone());
+        let checked = passwords.check(found, dn.as_str(), password.as_bytes(), self.peer, is_secure).await;
+        self.record_bind(&dn, checked);
         let (counter, outcome) = match checked {
             Checked::Right { entry, .. } => {
                 self.who = Who::Person(entry);
                 (&counters.binds_right, Outcome::SUCCESS)
             }
-            Checked::Wrong => (&counters.binds_wrong, wrong()),
+            Checked::Wrong(_) => (&counters.binds_wrong, wrong()),
             Checked::NotSecure => {
                 let text = "passwords are taken under TLS only; use StartTLS or ldaps";
                 (&counters.binds_not_secure, Outcome::new(Code::ConfidentialityRequired, text))
             }
             Checked::EmptyPassword => (&counters.binds_empty, empty()),
-            Checked::Busy => {
+            Checked::Busy(_) => {
                 let text = "too many passwords are being checked; try again";
                 (&counters.binds_busy, Outcome::new(Code::Busy, text))
             }
@@ -96,6 +99,27 @@ impl Connection<'_> {
         };
         Counters::count(counter);
         Ok(outcome)
+    }
+
+    fn record_bind(&self, dn: &Dn, checked: Checked) {
+        let (verdict, via) = match checked {
+            Checked::Right { via, .. } => ("allow", via.as_str()),
+            _ => ("deny", "bind"),
+        };
+        let position = self.view.position();
+        self.server.parts.decisions.record(Entry {
+            when_ms: self.clock.now_ms,
+            user: dn.as_str().into(),
+            host: CompactString::const_new(""),
+            service: CompactString::const_new("bind"),
+            verdict: verdict.into(),
+            reason: checked.reason().into(),
+            rule: None,
+            position: judge::position(position),
+            via: via.into(),
+            source: Some(self.peer),
+            age_s: (self.server.parts.age)(self.clock.now_ms).map(|age_ms| age_ms / 1000),
+        });
     }
 
     fn sasl(&mut self, sasl: &SaslCredentials) -> Outcome {

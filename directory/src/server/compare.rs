@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ldap3_proto::proto::{LdapCompareRequest, LdapResultCode as Code};
+use ldap3_proto::{LdapFilter, proto::{LdapCompareRequest, LdapResultCode as Code}};
 
 use super::{
     connection::Connection,
@@ -45,13 +45,13 @@ impl Connection<'_> {
         let admits = |node: &Node, place: &str| judge.admits(node, place);
         let sudo = |node: &Node, host: &str| judge.sudo(node, host);
         let context = Context { admits: &admits, sudo: &sudo };
-        let asked = ldap3_proto::LdapFilter::Equality(request.atype.clone(), value.to_owned());
+        let asked = LdapFilter::Equality(request.atype.clone(), value.to_owned());
         for asked in judge::asked(&asked, node.entry.text("uid")) {
             self.server.record_asked(&self.view.access, &asked, self.clock, self.peer);
         }
         match Filter::equality(&request.atype, value).evaluate(&node, &context) {
             Truth::True => Outcome::new(Code::CompareTrue, ""),
-            Truth::False if Filter::present(&request.atype).matches(&node, &context) => {
+            Truth::False if has(&request.atype, &node) => {
                 Outcome::new(Code::CompareFalse, "")
             }
             Truth::False => Outcome::new(Code::NoSuchAttribute, ""),
@@ -112,4 +112,9 @@ impl Connection<'_> {
         };
         Outcome::new(Code::InsufficentAccessRights, text)
     }
+}
+
+fn has(attribute: &str, node: &Node) -> bool {
+    let present = Filter::compile(&LdapFilter::Present(attribute.to_owned()));
+    present.is_ok_and(|present| present.matches(node, &Context::NOBODY))
 }

@@ -117,7 +117,7 @@ impl Connection<'_> {
         let (name, now_s) = (judge::name_of(&host), self.clock.now_s());
         let stale = self.server.is_stale(self.clock.now_ms);
         let age_s = (self.server.parts.age)(self.clock.now_ms).map(|age_ms| age_ms / 1000);
-        let answer = ask::answer(&self.view.access, &name, &asked, now_s, stale).aged(age_s);
+        let answer = ask::answer(&self.view, &name, &asked, now_s, stale).aged(age_s);
         let (user, service) = (asked.user.as_str(), asked.service.as_str());
         let decision = self.view.access.decide(&Question { user, host: &name, service, now_s, stale });
         debug_assert_eq!(decision.verdict == Verdict::Allow, answer.is_allow());

@@ -106,12 +106,17 @@ impl Server {
             verdict: decision.verdict.as_str().into(),
             reason: decision.reason.as_str().into(),
             rule: decision.rule.as_ref().map(ToCompactString::to_compact_string),
-            position: format_compact!("{}.{}", decision.position.epoch, decision.position.serial),
+            position: position(decision.position),
             via: via.into(),
             source,
             age_s: (self.parts.age)(clock.now_ms).map(|age_ms| age_ms / 1000),
         });
     }
+}
+
+/// A position in the log.
+pub(super) fn position(at: inventory::Position) -> CompactString {
+    format_compact!("{}.{}", at.epoch, at.serial)
 }
 
 /// A host's name for people and for the log.

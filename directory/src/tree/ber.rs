@@ -52,6 +52,41 @@ pub(crate) fn attribute<'a>(name: &str, values: impl Iterator<Item = &'a [u8]> +
     }
 }
 
+/// The length in front of an element's content, and what follows the length.
+fn open(element: &[u8]) -> Option<(usize, &[u8])> {
+    let (_tag, rest) = element.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    if first < 0x80 {
+        return Some((usize::from(first), rest));
+    }
+    let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+    Some((length.iter().fold(0, |length, octet| length << 8 | usize::from(*octet)), rest))
+}
+
+/// Name and values of a PartialAttribute that was made here.
+pub(crate) fn read_attribute(element: &[u8]) -> Option<(&str, Values<'_>)> {
+    let (_, list) = open(element)?;
+    let (length, rest) = open(list)?;
+    let (name, set) = rest.split_at_checked(length)?;
+    let (_, values) = open(set)?;
+    Some((std::str::from_utf8(name).ok()?, Values(values)))
+}
+
+/// The values of a PartialAttribute.
+#[derive(Clone)]
+pub(crate) struct Values<'a>(&'a [u8]);
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = open(self.0)?;
+        let (value, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(value)
+    }
+}
+
 /// The INTEGER of a message id: as few octets as possible.
 pub(crate) fn integer(value: i32, out: &mut BytesMut) {
     let octets = value.to_be_bytes();
@@ -88,6 +123,20 @@ mod tests {
             let mut out = BytesMut::new();
             integer(value, &mut out);
             assert_eq!((&out[..], out.len()), (expected, integer_size(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_is_read_as_it_was_written() {
+        for values in [&[][..], &[&b""[..]], &[b"a", &[7; 300], &[9; 70_000]]] {
+            let mut out = BytesMut::new();
+            attribute("uid;x", values.iter().copied(), &mut out);
+            let (name, read) = read_attribute(&out).unwrap();
+            assert_eq!((name, read.collect::<Vec<_>>()), ("uid;x", values.to_vec()));
+            assert!(
+                (0..out.len())
+                    .all(|end| read_attribute(&out[..end]).is_none_or(|(_, cut)| cut.count() <= values.len()))
+            );
         }
     }
 

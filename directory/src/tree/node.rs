@@ -4,7 +4,7 @@ use std::{iter, sync::Arc};
 
 use bytes::{BufMut, BytesMut};
 use compact_str::{CompactString, ToCompactString};
-use inventory::entry::{Attribute, Entry, Value};
+use inventory::entry::{Attribute, Entry};
 use smallvec::SmallVec;
 
 use super::{Selection, ber};
@@ -16,7 +16,7 @@ use crate::{
 /// The DN of the subschema entry, the value of `subschemaSubentry` everywhere.
 pub const SUBSCHEMA_DN: &str = "cn=Subschema";
 
-/// An entry with what is served of it. A clone shares everything.
+/// An entry with what is served of it.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// The entry as received.
@@ -26,17 +26,18 @@ pub struct Node {
     /// The entryUSN: when the entry last changed; see [`super::Tree::last_usn`].
     pub usn: u64,
     pub(super) has_subordinates: bool,
-    wire: Arc<Wire>,
+    /// For each attribute of the entry, which it is and where in `octets` its encoding ends. Attributes that are never
+    /// served as received have none.
+    ends: SmallVec<[(Id, u32); ATTRIBUTES_INLINE]>,
+    /// Where the encoding of the first attribute begins.
+    begin: u32,
+    /// The name as received, as an element; then the attributes as PartialAttribute elements, in the order of the entry.
+    /// Filters read the values here as well: all that a search needs of an entry lies side by side in memory.
+    octets: Arc<[u8]>,
 }
 
-/// The attributes as PartialAttribute elements, one behind the other in the order of the entry.
-#[derive(Debug)]
-struct Wire {
-    /// For each attribute of the entry, which it is and where its encoding ends. Attributes that are never served as
-    /// received have none.
-    ends: Box<[(Id, u32)]>,
-    octets: Box<[u8]>,
-}
+/// Entries with more attributes cost an allocation more.
+const ATTRIBUTES_INLINE: usize = 16;
 
 /// Operational attributes that are made here.
 const COMPUTED: [Id; 5] = [Id::ENTRY_UUID, Id::ENTRY_DN, Id::ENTRY_USN, Id::HAS_SUBORDINATES, Id::SUBSCHEMA_SUBENTRY];
@@ -52,16 +53,17 @@ impl Node {
     pub fn new(entry: Arc<Entry>, usn: u64) -> Result<Self, BadDn> {
         let dn = Dn::parse(&entry.dn)?;
         let mut octets = BytesMut::new();
-        let mut ends = Vec::with_capacity(entry.attributes.len());
+        ber::element(ber::OCTETS, entry.dn.as_bytes(), &mut octets);
+        let begin = at(&octets);
+        let mut ends = SmallVec::with_capacity(entry.attributes.len());
         for Attribute(name, values) in &entry.attributes {
             let id = Id::of(base_of(name));
             if !id.is_secret() && !id.is_computed() {
                 ber::attribute(name, values.iter().map(|value| &*value.0), &mut octets);
             }
-            ends.push((id, u32::try_from(octets.len()).unwrap_or(u32::MAX)));
+            ends.push((id, at(&octets)));
         }
-        let wire = Arc::new(Wire { ends: ends.into_boxed_slice(), octets: octets[..].into() });
-        Ok(Self { entry, dn, usn, has_subordinates: false, wire })
+        Ok(Self { entry, dn, usn, has_subordinates: false, ends, begin, octets: octets[..].into() })
     }
 
     /// Whether the tree has entries right below this one.
@@ -72,15 +74,27 @@ impl Node {
     /// Whether the entry stands for somebody who could log in: it has a uid and a class of people or accounts.
     pub fn is_person(&self) -> bool {
         let classes = ["posixAccount", "inetOrgPerson", "person", "organizationalPerson", "account", "shadowAccount"];
-        let values = |wanted: Id| self.attributes().filter(move |(id, _)| *id == wanted).flat_map(|(_, a)| a.1.iter());
-        let is_one = |value: &Value| classes.iter().any(|class| value.0.eq_ignore_ascii_case(class.as_bytes()));
-        values(Id::UID).next().is_some() && values(Id::OBJECT_CLASS).any(is_one)
+        let is_one = |value: &[u8]| classes.iter().any(|class| value.eq_ignore_ascii_case(class.as_bytes()));
+        let mut values =
+            self.attributes().filter(|(id, _)| *id == Id::OBJECT_CLASS).flat_map(|(_, part)| part.values());
+        self.attributes().any(|(id, _)| id == Id::UID) && values.any(is_one)
     }
 
-    /// The attributes that are served as received or looked at by filters: neither secrets nor what is computed.
-    pub(crate) fn attributes(&self) -> impl Iterator<Item = (Id, &Attribute)> {
-        let all = self.wire.ends.iter().map(|(id, _)| *id).zip(&self.entry.attributes);
-        all.filter(|(id, _)| !id.is_secret() && !id.is_computed())
+    /// The attributes that are served as received and looked at by filters: neither secrets nor what is computed.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (Id, Part<'_>)> {
+        self.places().map(|(id, begin, end)| (id, Part(self.octets(begin, end))))
+    }
+
+    /// Where the encodings of attributes begin and end.
+    fn places(&self) -> impl Iterator<Item = (Id, u32, u32)> {
+        let mut begin = self.begin;
+        let all = self.ends.iter().map(move |(id, end)| (*id, std::mem::replace(&mut begin, *end), *end));
+        all.filter(|(_, begin, end)| begin < end)
+    }
+
+    fn octets(&self, begin: u32, end: u32) -> &[u8] {
+        let range = usize::try_from(begin).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
+        self.octets.get(range).unwrap_or(&[])
     }
 
     /// Appends the PartialAttributeList of the selected attributes (RFC 4511 section 4.5.2), its header included.
@@ -98,22 +112,22 @@ impl Node {
     /// the end of its list. The name is the entry's as received.
     pub fn encode_message(&self, message: i32, select: &Selection, types_only: bool, more: &[u8], out: &mut BytesMut) {
         let plan = self.plan(select, types_only);
-        let name = self.entry.dn.as_bytes();
-        let body = ber::size(name.len()) + ber::size(plan.size + more.len());
+        let name = self.octets(0, self.begin);
+        let body = name.len() + ber::size(plan.size + more.len());
         let whole = ber::integer_size(message) + ber::size(body);
         out.reserve(ber::size(whole));
         ber::header(ber::SEQUENCE, whole, out);
         ber::integer(message, out);
         ber::header(ber::SEARCH_ENTRY, body, out);
-        ber::element(ber::OCTETS, name, out);
+        out.put_slice(name);
         self.write(&plan, more, out);
     }
 
     fn plan(&self, select: &Selection, types_only: bool) -> Plan {
         let mut plan = Plan::default();
         if types_only {
-            for (_, Attribute(name, _)) in self.attributes().filter(|(id, a)| select.selects(*id, &a.0)) {
-                ber::attribute(name, iter::empty(), &mut plan.made);
+            for (_, part) in self.attributes().filter(|(id, part)| select.selects(*id, || part.description())) {
+                ber::attribute(part.description(), iter::empty(), &mut plan.made);
             }
             computed(select).for_each(|id| ber::attribute(id.spelling(), iter::empty(), &mut plan.made));
         } else {
@@ -131,15 +145,13 @@ impl Node {
     /// Where the selected attributes are; neighbours are joined, so that all attributes are one copy.
     fn ranges(&self, select: &Selection) -> Ranges {
         let mut ranges = Ranges::new();
-        let mut begin = 0;
-        for ((id, end), Attribute(description, _)) in self.wire.ends.iter().zip(&self.entry.attributes) {
-            if begin < *end && select.selects(*id, description) {
+        for (id, begin, end) in self.places() {
+            if select.selects(id, || Part(self.octets(begin, end)).description()) {
                 match ranges.last_mut() {
-                    Some((_, last)) if *last == begin => *last = *end,
-                    _ => ranges.push((begin, *end)),
+                    Some((_, last)) if *last == begin => *last = end,
+                    _ => ranges.push((begin, end)),
                 }
             }
-            begin = *end;
         }
         ranges
     }
@@ -158,11 +170,31 @@ impl Node {
         out.reserve(ber::size(plan.size + more.len()));
         ber::header(ber::SEQUENCE, plan.size + more.len(), out);
         for (begin, end) in &plan.ranges {
-            let range = usize::try_from(*begin).unwrap_or(0)..usize::try_from(*end).unwrap_or(0);
-            out.put_slice(self.wire.octets.get(range).unwrap_or(&[]));
+            out.put_slice(self.octets(*begin, *end));
         }
         out.put_slice(&plan.made);
         out.put_slice(more);
+    }
+}
+
+/// A length as it is kept: nothing is longer, as no message may be.
+fn at(octets: &BytesMut) -> u32 {
+    u32::try_from(octets.len()).unwrap_or(u32::MAX)
+}
+
+/// The encoding of one attribute.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a>(&'a [u8]);
+
+impl<'a> Part<'a> {
+    /// Its name with options, as received.
+    pub(crate) fn description(self) -> &'a str {
+        ber::read_attribute(self.0).map_or("", |(name, _)| name)
+    }
+
+    /// Its values, as received.
+    pub(crate) fn values(self) -> impl Iterator<Item = &'a [u8]> {
+        ber::read_attribute(self.0).into_iter().flat_map(|(_, values)| values)
     }
 }
 

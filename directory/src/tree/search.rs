@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// A range of an ordered index with more entries than this is not used: the other parts of the filter choose.
 const RANGE_MAX: usize = 4096;
+/// With so few candidates no further part of a filter is asked.
+const GOOD_ENOUGH: usize = 1;
 /// With more candidates than this, it is tried whether the part of the tree that is searched has fewer entries.
 const BELOW_TRIED: usize = 256;
 
@@ -223,7 +225,7 @@ impl Tree {
                         (Some(best), Some(found)) => Some(if found.len() < best.len() { found } else { best }),
                         (best, found) => best.or(found),
                     };
-                    if best.as_ref().is_some_and(|best| best.len() == 0) {
+                    if best.as_ref().is_some_and(|best| best.len() <= GOOD_ENOUGH) {
                         break;
                     }
                 }

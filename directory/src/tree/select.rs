@@ -40,14 +40,10 @@ impl Selection {
     }
 
     fn add(&mut self, name: &str) {
-        let Some(name) = Name::parse(name) else { return };
-        match name.id.row() {
-            Some(row) if name.options.is_empty() => {
-                if let Some(word) = self.rows.get_mut(row / 64) {
-                    *word |= 1 << (row % 64);
-                }
-            }
-            _ => self.others.push(name),
+        let row = Id::of(name).row_or_beyond();
+        match self.rows.get_mut(row / 64) {
+            Some(word) => *word |= 1 << (row % 64),
+            None => self.others.extend(Name::parse(name)),
         }
     }
 
@@ -55,7 +51,7 @@ impl Selection {
     /// are made only then.
     pub fn names(&self, attribute: &str) -> bool {
         let id = Id::of(attribute);
-        self.has_row(id) || self.others.iter().any(|name| name.includes(id, attribute))
+        self.has_row(id) || self.has_other(id, attribute)
     }
 
     /// Whether nothing can be selected, as with `1.1`.
@@ -64,17 +60,22 @@ impl Selection {
     }
 
     fn has_row(&self, id: Id) -> bool {
-        let word = |row: usize| self.rows.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1);
-        id.row().is_some_and(word)
+        let row = id.row_or_beyond();
+        self.rows.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
     /// Whether an entry's attribute is selected.
-    pub(crate) fn selects(&self, id: Id, description: &str) -> bool {
-        self.takes(id) || self.others.iter().any(|name| name.includes(id, description))
+    pub(crate) fn selects<'a>(&self, id: Id, description: impl FnOnce() -> &'a str) -> bool {
+        self.takes(id) || (self.others.iter().any(|name| name.id == id) && self.has_other(id, description()))
+    }
+
+    fn has_other(&self, id: Id, description: &str) -> bool {
+        self.others.iter().any(|name| name.includes(id, description))
     }
 
     /// Whether an attribute is selected whatever its options.
     pub(crate) fn takes(&self, id: Id) -> bool {
-        self.has_row(id) || if id.is_operational() { self.operational } else { self.user }
+        let all = |id: Id| if id.is_operational() { self.operational } else { self.user };
+        self.has_row(id) || ((self.user || self.operational) && all(id))
     }
 }

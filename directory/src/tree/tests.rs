@@ -38,6 +38,9 @@ fn person(id: u8, uid: &str) -> Arc<Entry> {
     )
 }
 
+/// An entry before and after.
+type Change = (Option<Arc<Entry>>, Option<Arc<Entry>>);
+
 /// A state that grows by changes of entries, each a change set of its own.
 struct World(State);
 
@@ -50,7 +53,7 @@ impl World {
         world
     }
 
-    fn set(&mut self, changes: &[(Option<Arc<Entry>>, Option<Arc<Entry>>)]) {
+    fn set(&mut self, changes: &[Change]) {
         let rows = changes
             .iter()
             .map(|(old, new)| RowChange { old: old.clone().map(Row::Entry), new: new.clone().map(Row::Entry) });
@@ -143,6 +146,8 @@ fn an_equality_on_an_indexed_attribute_looks_at_nothing_else() {
     ] {
         let filter = Filter::parse(text).unwrap();
         let mut search = tree.search(&dn(""), Scope::Subtree, &filter, &Context::NOBODY, 0);
+        fn may_be_held_across_an_await<T: Send>(_: &T) {}
+        may_be_held_across_an_await(&search);
         assert!(search.by_ref().all(|node| node.is_ok()), "{text}");
         assert_eq!(search.in_vain(), 0, "{text}");
     }

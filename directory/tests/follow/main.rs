@@ -363,7 +363,10 @@ async fn the_first_refresh_and_every_change_are_quick() {
     }
     times.sort_unstable();
     let (p50, p99) = (times[100], times[197]);
-    println!("{n} entries: first refresh {refresh:?}; change to published: p50 {p50:?}, p99 {p99:?}, max {:?}", times[199]);
+    println!(
+        "{n} entries: first refresh {refresh:?}; change to published: p50 {p50:?}, p99 {p99:?}, max {:?}",
+        times[199]
+    );
     assert!(p99 < Duration::from_secs(1), "{p99:?}");
     assert!(refresh < Duration::from_secs(20), "{refresh:?}");
     follower.stop().await;

@@ -42,7 +42,8 @@ impl Slapd {
         let dir = dir.join("slapd");
         fs::create_dir_all(dir.join("db")).unwrap();
         let home = dir.display();
-        let sync = if extra.mute { "" } else { "overlay syncprov\nsyncprov-checkpoint 1 1\nsyncprov-sessionlog 1000\n" };
+        let sync =
+            if extra.mute { "" } else { "overlay syncprov\nsyncprov-checkpoint 1 1\nsyncprov-sessionlog 1000\n" };
         let limits = format!("limits dn.exact=\"{READER}\" size=unlimited time=unlimited\n");
         let limits = if extra.limited { "sizelimit 3\n" } else { &limits };
         let config = format!(
@@ -122,8 +123,7 @@ impl Slapd {
     pub(crate) fn change(&self, ldif: &str) {
         let mut command = Command::new("ldapmodify");
         command.args(["-a", "-x", "-H", &self.url(), "-D", ADMIN, "-w", "admin"]);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(ldif.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
