@@ -18,7 +18,7 @@ pub mod client;
 pub mod hedge;
 mod judge;
 
-pub use judge::{ALLOW_VALID_S, DENY_VALID_S, answer, answer_with};
+pub use judge::{ALLOW_VALID_S, DENY_VALID_S, answer};
 
 /// Name of the extended operation: 2.25 and a random UUID, 9b1a97d6-7fd1-4f28-af7c-d89a148fa42a (X.667).
 pub const OID: &str = "2.25.206168418703218430834311559187308454954";

@@ -15,7 +15,8 @@ use directory::{
         self, Asked, OID, What,
         client::{Appliance, Settings, Unheard},
     },
-    policy::{Access, Verdict},
+    policy::Verdict,
+    view::View,
 };
 use futures_util::{SinkExt, StreamExt};
 use inventory::{State, change::Row};
@@ -51,7 +52,7 @@ struct World {
     dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
     shutdown: CancellationToken,
-    access: Access,
+    view: Arc<View>,
 }
 
 impl Drop for World {
@@ -65,7 +66,7 @@ fn row<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Arc<T> {
 }
 
 /// alice may come in on [`HOST`].
-fn access() -> Access {
+fn view() -> Arc<View> {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice@laptop";
     let attributes = json!([["objectClass", ["posixAccount"]], ["uid", ["alice"]], ["sshPublicKey", [key]]]);
     let rows = [
@@ -76,7 +77,7 @@ fn access() -> Access {
         Row::Entry(row(json!({ "id": "597ae2f6-16a6-1027-98f4-d28b5365dc14", "dn": "uid=alice,dc=acme",
             "attributes": attributes, "source": "directory" }))),
     ];
-    Access::build(Arc::new(State::from_rows(1, 1, 1, rows).unwrap()))
+    Arc::new(View::build(Arc::new(State::from_rows(1, 1, 1, rows).unwrap())))
 }
 
 fn world() -> World {
@@ -91,7 +92,7 @@ fn world() -> World {
     std::fs::write(dir.path().join("server.pem"), server.pem()).unwrap();
     std::fs::write(dir.path().join("server.key"), key.serialize_pem()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    World { dir, runtime, shutdown: CancellationToken::new(), access: access() }
+    World { dir, runtime, shutdown: CancellationToken::new(), view: view() }
 }
 
 impl World {
@@ -103,8 +104,8 @@ impl World {
         let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let tls = TlsIdentity::load(&self.path("server.pem"), &self.path("server.key"), &[]).unwrap();
-        let access = self.access.clone();
-        let serve = move |stream, _, _| serve(kind, stream, access.clone());
+        let view = self.view.clone();
+        let serve = move |stream, _, _| serve(kind, stream, view.clone());
         let limits = Arc::new(Limits::new(100, 100));
         self.runtime.spawn(wire::accept_loop(listener, limits, Some(tls), self.shutdown.clone(), serve));
         address
@@ -117,14 +118,14 @@ impl World {
     }
 }
 
-async fn serve(kind: Kind, stream: wire::Stream, access: Access) {
+async fn serve(kind: Kind, stream: wire::Stream, view: Arc<View>) {
     let mut frames = Framed::new(stream, LdapCodec::default());
     let Some(Ok(message)) = frames.next().await else { return };
     let LdapOp::ExtendedRequest(request) = message.op else { panic!("{:?}", message.op) };
     assert_eq!(request.name, OID);
     let asked = Asked::parse(&request.value.unwrap()).unwrap();
     let (code, value) = match kind {
-        Kind::Good => (LdapResultCode::Success, Some(ask::answer(&access, HOST, &asked, NOW, false).to_json())),
+        Kind::Good => (LdapResultCode::Success, Some(ask::answer(&view, HOST, &asked, NOW, false).to_json())),
         Kind::Busy => (LdapResultCode::Busy, None),
         Kind::Closes => return,
         Kind::Silent => return std::future::pending().await,

@@ -3,7 +3,10 @@
 use std::cmp::min;
 
 use super::{Answer, Asked, KEYS_MAX, KEYS_OCTETS_MAX, SERVICE_DEFAULT, What};
-use crate::policy::{Access, Decision, Question, Reason};
+use crate::{
+    policy::{Decision, Question, Reason},
+    view::View,
+};
 
 /// Seconds for which an instance may admit somebody when every appliance is gone: an outage that begins on a Friday is
 /// over by then. A grant that ends earlier ends the answer as well.
@@ -12,21 +15,17 @@ pub const ALLOW_VALID_S: u64 = 7 * 86_400;
 /// comes in either.
 pub const DENY_VALID_S: u64 = 3600;
 
-/// Answers a question of `host`, a name as [`Access::host`] takes it. `stale` as for [`Question`]. The age of the data is
+/// Answers a question of `host`, a name as [`Access::host`](crate::policy::Access::host) takes it. `stale` as for [`Question`]. The age of the data is
 /// not known here: see [`Answer::aged`].
-pub fn answer(access: &Access, host: &str, asked: &Asked, now_s: u64, stale: bool) -> Answer {
-    let question = Question { user: &asked.user, host, service: &asked.service, now_s, stale };
-    answer_with(&access.decide(&question), access, host, asked, now_s)
-}
-
-/// [`answer`] for a decision that has been made already, of the same question and by the same policy.
-pub fn answer_with(decision: &Decision, access: &Access, host: &str, asked: &Asked, now_s: u64) -> Answer {
+pub fn answer(view: &View, host: &str, asked: &Asked, now_s: u64, stale: bool) -> Answer {
+    let access = &view.access;
+    let decision = access.decide(&Question { user: &asked.user, host, service: &asked.service, now_s, stale });
     let host = access.host(host).map_or_else(|_| host.to_owned(), |host| host.short());
     let until = decision.rule.as_ref().and_then(|rule| rule.grant()?.until).filter(|_| decision.is_allowed());
     let gives_keys = asked.what == What::Keys && asked.service == SERVICE_DEFAULT && decision.is_allowed();
     let (keys, keys_left_out) = if gives_keys { bounded(access.keys(&asked.user)) } else { (Vec::new(), 0) };
     Answer {
-        sentence: sentence(asked, &host, decision),
+        sentence: sentence(asked, &host, &decision),
         verdict: decision.verdict,
         reason: decision.reason.as_str().into(),
         rule: decision.rule.as_ref().map(ToString::to_string),
@@ -99,7 +98,7 @@ mod tests {
     }
 
     /// alice may come in until `until`, bob may not, and both have `keys`.
-    fn access(until: Option<u64>, keys: &[String]) -> Access {
+    fn view(until: Option<u64>, keys: &[String]) -> View {
         let host = json!({ "product": "acme", "name": "dev-mysql01", "zone": "us-east-1b", "region": "us-east-1",
             "private_ip": "10.0.0.9", "source": "api" });
         let grant = json!({ "name": "dba", "who": ["alice"], "on": ["*.us-east-1"], "until": until, "by": "t",
@@ -110,7 +109,7 @@ mod tests {
             entry(1, "alice", keys),
             entry(2, "bob", keys),
         ];
-        Access::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()))
+        View::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()))
     }
 
     fn one_key() -> Vec<String> {
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn who_may_come_in_gets_keys_and_an_explanation() {
-        let answer = answer(&access(None, &one_key()), HOST, &asked("alice", What::Keys), NOW, false);
+        let answer = answer(&view(None, &one_key()), HOST, &asked("alice", What::Keys), NOW, false);
         assert_eq!((answer.verdict, answer.reason.as_str(), answer.known), (Verdict::Allow, "granted", true));
         assert_eq!(answer.keys, one_key());
         assert_eq!(answer.sentence, "alice may use sshd on dev-mysql01.us-east-1b (grant dba pattern *.us-east-1)");
@@ -129,8 +128,8 @@ mod tests {
 
     #[test]
     fn nobody_else_gets_keys() {
-        let access = access(None, &one_key());
-        let denied = answer(&access, HOST, &asked("bob", What::Keys), NOW, false);
+        let view = view(None, &one_key());
+        let denied = answer(&view, HOST, &asked("bob", What::Keys), NOW, false);
         assert_eq!((denied.verdict, denied.reason.as_str(), denied.known), (Verdict::Deny, "no_grant", true));
         assert_eq!(denied.keys, Vec::<String>::new());
         assert_eq!(denied.valid_for_s, DENY_VALID_S);
@@ -138,35 +137,35 @@ mod tests {
             denied.sentence,
             "bob may not use sshd on dev-mysql01.us-east-1b: nothing admits the person to this host"
         );
-        let elsewhere = answer(&access, "web01.us-east-1b", &asked("alice", What::Keys), NOW, false);
+        let elsewhere = answer(&view, "web01.us-east-1b", &asked("alice", What::Keys), NOW, false);
         assert_eq!((elsewhere.reason.as_str(), elsewhere.keys.len()), ("unknown_host", 0));
-        let check = answer(&access, HOST, &asked("alice", What::Check), NOW, false);
+        let check = answer(&view, HOST, &asked("alice", What::Check), NOW, false);
         assert_eq!((check.verdict, check.keys.len()), (Verdict::Allow, 0), "keys were not asked for");
         let login = Asked { service: "login".into(), ..asked("alice", What::Keys) };
-        let login = answer(&access, HOST, &login, NOW, false);
+        let login = answer(&view, HOST, &login, NOW, false);
         assert_eq!((login.verdict, login.keys.len()), (Verdict::Allow, 0), "keys are sshd's");
     }
 
     #[test]
     fn local_users_are_not_ours_to_judge() {
-        let answer = answer(&access(None, &[]), HOST, &asked("root", What::Check), NOW, false);
+        let answer = answer(&view(None, &[]), HOST, &asked("root", What::Check), NOW, false);
         assert_eq!((answer.verdict, answer.known), (Verdict::Deny, false));
     }
 
     #[test]
     fn an_answer_does_not_outlive_its_grant() {
-        let access = access(Some(NOW + 60), &one_key());
-        let early = answer(&access, HOST, &asked("alice", What::Keys), NOW, false);
+        let view = view(Some(NOW + 60), &one_key());
+        let early = answer(&view, HOST, &asked("alice", What::Keys), NOW, false);
         assert_eq!((early.until, early.valid_for_s), (Some(NOW + 60), 60));
-        let late = answer(&access, HOST, &asked("alice", What::Keys), NOW + 60, false);
+        let late = answer(&view, HOST, &asked("alice", What::Keys), NOW + 60, false);
         assert_eq!((late.reason.as_str(), late.keys.len(), late.until), ("grant_expired", 0, None));
     }
 
     #[test]
     fn the_largest_answer_can_be_read() {
         let keys: Vec<String> = (0..200).map(|n| format!("{KEY} {n}{}", "\\\"".repeat(1000))).collect();
-        let access = access(None, &keys);
-        let answer = answer(&access, HOST, &asked("alice", What::Keys), NOW, false);
+        let view = view(None, &keys);
+        let answer = answer(&view, HOST, &asked("alice", What::Keys), NOW, false);
         assert_eq!(answer.keys.len() + answer.keys_left_out, 200);
         assert!(answer.keys_left_out > 136, "limited by octets: {}", answer.keys_left_out);
         let octets = answer.to_json();
