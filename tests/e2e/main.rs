@@ -5,6 +5,7 @@
 //! logged is printed when its test fails. Nothing here uses the product's own parsers: see `message`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod asking;
 mod authority;
 mod clients;
 mod delegated;

@@ -19,8 +19,7 @@ pub const DENY_VALID_S: u64 = 3600;
 /// not known here: see [`Answer::aged`].
 pub fn answer(view: &View, host: &str, asked: &Asked, now_s: u64, stale: bool) -> Answer {
     let access = &view.access;
-    let question = Question { user: &asked.user, host, service: &asked.service, now_s, stale };
-    let decision = access.decide(&question);
+    let decision = access.decide(&Question { user: &asked.user, host, service: &asked.service, now_s, stale });
     let host = access.host(host).map_or_else(|_| host.to_owned(), |host| host.short());
     let until = decision.rule.as_ref().and_then(|rule| rule.grant()?.until).filter(|_| decision.is_allowed());
     let gives_keys = asked.what == What::Keys && asked.service == SERVICE_DEFAULT && decision.is_allowed();
