@@ -40,6 +40,7 @@ pub use self::{
     names::NoHost,
     old_filter::{BadFilter, OldFilter},
     rules::SUDO,
+    standing::barred,
     survey::Admitted,
 };
 use self::{

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use inventory::{Grant, entry::Entry, pattern::Pattern, position::Position};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::rules::{Held, Origin};
 
@@ -23,7 +23,7 @@ pub struct Question<'a> {
 }
 
 /// Yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The person may come in.

@@ -1,0 +1,176 @@
+//! How the following of the source goes: written by its task, read by status, metrics and decisions.
+//!
+//! The age of what we have is counted from the last time at which we knew that we were in step with the source. It is
+//! kept in a small file as well, so that a restart during an outage does not make old content look new, or unknown.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+/// How often the file is written at most, in milliseconds.
+const KEEP_EVERY_MS: u64 = 30_000;
+
+/// What the following is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing has happened yet.
+    #[default]
+    Starting,
+    /// A connection is being made.
+    Connecting,
+    /// The whole content, or what changed meanwhile, is being taken over; the former content is served.
+    Refreshing,
+    /// Changes are taken over as they happen.
+    Following,
+    /// The whole content is read again and again.
+    Polling,
+    /// What the source holds would remove too much; the former content is served until a person accepts.
+    Held,
+    /// No server can be reached or used; the former content is served.
+    Down,
+    /// The source is wrong: the file, or the configuration; the former content is served.
+    Broken,
+    /// The node is stopping.
+    Stopped,
+}
+
+/// How it goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What is being done.
+    pub phase: Phase,
+    /// Why it is at a stall, with the remedy where there is one; empty while all is well.
+    pub reason: String,
+    /// Since when, in milliseconds since 1970-01-01 UTC.
+    pub since_ms: u64,
+    /// The server, or the file.
+    pub source: String,
+    /// Entries that are served.
+    pub entries: u64,
+    /// When an entry changed last.
+    pub last_change_ms: Option<u64>,
+    /// When it was last known that what is served is what the source holds.
+    pub in_step_ms: Option<u64>,
+    /// By how much the newest change of the server is newer than ours, where servers tell (contextCSN).
+    pub behind_ms: Option<u64>,
+    /// Our newest CSN.
+    pub csn: Option<String>,
+    /// Connections that were made.
+    pub connects: u64,
+    /// Connections that ended or could not be made.
+    pub failures: u64,
+    /// Panics of the LDAP library, each of which cost a connection.
+    pub panics: u64,
+    /// Refreshes and listings that were published, or found nothing to publish.
+    pub refreshes: u64,
+    /// Refreshes and listings that were incomplete or wrong and were discarded.
+    pub discarded: u64,
+    /// Changes older than what was known, which were passed over.
+    pub outdated: u64,
+    /// Entries that differed when the whole content was compared although nothing had been told of them.
+    pub drift: u64,
+    /// When the whole content was last compared.
+    pub compared_ms: Option<u64>,
+    /// Number of the change that a person has to accept.
+    pub held: Option<u64>,
+    /// What is wrong with the file, one sentence each, with its line.
+    pub faults: Vec<String>,
+}
+
+/// Shared between the task that follows and everybody who asks how it goes.
+#[derive(Debug, Default)]
+pub struct Status {
+    report: Mutex<Report>,
+    /// Beside the report, so that a decision reads it without a lock; 0 for never.
+    in_step_ms: AtomicU64,
+    kept_ms: AtomicU64,
+    memory: Option<PathBuf>,
+    retry: Notify,
+}
+
+impl Status {
+    /// A status that remembers in the file `memory` when we were in step.
+    pub fn open(memory: &Path) -> Self {
+        let kept = fs::read_to_string(memory).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let status = Self { memory: Some(memory.to_owned()), in_step_ms: AtomicU64::new(kept), ..Self::default() };
+        status.change(|report| report.in_step_ms = (kept > 0).then_some(kept));
+        status
+    }
+
+    /// A copy for a report.
+    pub fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How old what we have may be; `None` when it was never known to be in step. No lock, no disk.
+    pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
+        let at = self.in_step_ms.load(Ordering::Relaxed);
+        (at > 0).then(|| now_ms.saturating_sub(at))
+    }
+
+    /// Asks for the next attempt at once: of a connection, or of what is held.
+    pub fn retry(&self) {
+        self.retry.notify_one();
+    }
+
+    /// Waits until somebody asks for the next attempt.
+    pub(crate) async fn retried(&self) {
+        self.retry.notified().await;
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes a phase and why; the time stays while both do.
+    pub(crate) fn phase(&self, phase: Phase, reason: impl Into<String>) {
+        let (reason, now) = (reason.into(), now_ms());
+        self.change(|report| {
+            if report.phase != phase || report.reason.is_empty() != reason.is_empty() || report.since_ms == 0 {
+                report.since_ms = now;
+            }
+            (report.phase, report.reason) = (phase, reason);
+            if phase != Phase::Held {
+                report.held = None;
+            }
+        });
+    }
+
+    /// Notes that what is served was what the source holds, at `at_ms`.
+    pub(crate) fn in_step(&self, at_ms: u64) {
+        self.in_step_ms.fetch_max(at_ms, Ordering::Relaxed);
+        self.change(|report| report.in_step_ms = report.in_step_ms.max(Some(at_ms)));
+        if at_ms.saturating_sub(self.kept_ms.load(Ordering::Relaxed)) >= KEEP_EVERY_MS {
+            self.kept_ms.store(at_ms, Ordering::Relaxed);
+            self.keep(at_ms);
+        }
+    }
+
+    /// Writes the file by renaming, so that it is never half there. A failure costs accuracy after a restart only.
+    fn keep(&self, at_ms: u64) {
+        let Some(path) = self.memory.clone() else { return };
+        tokio::task::spawn_blocking(move || {
+            let new = path.with_extension("new");
+            if let Err(cause) = fs::write(&new, format!("{at_ms}\n")).and_then(|()| fs::rename(&new, &path)) {
+                tracing::debug!(%cause, path = %path.display(), "the time at which the directory was in step was not kept");
+            }
+        });
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+#[expect(clippy::disallowed_methods, reason = "the tasks that follow date what they note")]
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
