@@ -28,7 +28,7 @@ use super::{
 /// [`PAIR_COST`] for a person and a host that are decided about.
 pub const EFFORT_MAX: u64 = 100_000_000;
 /// What one pair of decisions costs.
-const PAIR_COST: u64 = 40;
+const PAIR_COST: u64 = 80;
 /// Most groups of people that are shown as gaining, and as losing.
 const MOVES_MAX: usize = 50;
 /// Most names of people, and of hosts, that are shown of one group.
