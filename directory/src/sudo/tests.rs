@@ -8,7 +8,11 @@ use inventory::{
 use super::*;
 
 fn host(name: &str, zone: &str, roles: &[&str]) -> Arc<Host> {
-    let number: usize = name.bytes().chain(zone.bytes()).map(usize::from).fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    let number: usize = name
+        .bytes()
+        .chain(zone.bytes())
+        .map(usize::from)
+        .fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
     Arc::new(Host {
         key: HostKey { product: "acme".into(), name: name.into(), zone: zone.into() },
         region: zone[..zone.len() - 1].into(),
