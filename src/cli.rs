@@ -11,9 +11,11 @@ use crate::{
     quickstart,
 };
 
+mod access;
 mod check;
 mod client;
 mod compare;
+mod grants;
 mod hosts;
 mod live;
 mod records;
@@ -48,11 +50,20 @@ async fn ask(command: Command) -> Result<(), Failure> {
     match command {
         Command::Status(args) => live::status(&args).await,
         Command::Host(command) => hosts::run(command).await,
+        Command::Grant(args) => grants::add(&args).await,
+        Command::Revoke(args) => grants::revoke(&args).await,
+        Command::Grants(args) => grants::list(&args).await,
         Command::Record(command) => records::run(command).await,
         Command::Dns(command) => live::dns(command).await,
         Command::Accept(args) => live::accept(&args).await,
         Command::LogLevel(args) => live::log_level(&args).await,
         Command::Serve(_) | Command::Quickstart(_) | Command::Check(_) | Command::ClientConfig(_) => Ok(()),
+        Command::Access(AccessCommand::Explain(args)) => access::explain(&args).await,
+        Command::Access(AccessCommand::Who(args)) => access::who(&args).await,
+        Command::Access(AccessCommand::Where(args)) => access::places(&args).await,
+        Command::Access(AccessCommand::Diff(args)) => access::diff(&args).await,
+        Command::Access(AccessCommand::Lint(args)) => access::lint(&args).await,
+        Command::Access(AccessCommand::Log(args)) => access::log(&args).await,
         Command::Keys(_) | Command::Access(AccessCommand::Check(_)) => Ok(()),
     }
 }

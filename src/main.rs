@@ -1,6 +1,6 @@
 //! gatehouse: names for every instance of a region. This crate is wiring only: the command line,
 //! configuration, start and drain of the node, control socket and HTTP API. What is decided is
-//! decided in `inventory` and `dns`.
+//! decided in `inventory`, `dns` and `directory`.
 
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ mod config;
 mod exit;
 mod instance;
 mod logging;
+mod logins;
 mod metrics;
 mod names;
 mod node;
@@ -38,7 +39,10 @@ fn main() -> ExitCode {
     match cli::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("gatehouse: {failure}");
+            // Without a sentence the output has said it already.
+            if !failure.sentence.is_empty() {
+                eprintln!("gatehouse: {failure}");
+            }
             failure.exit.into()
         }
     }

@@ -6,13 +6,18 @@
 
 mod decide;
 mod decision;
+mod diff;
+mod explain;
 mod index;
 mod keys;
+mod lint;
 mod member_dn;
 mod names;
+mod old_filter;
 mod people;
 mod rules;
 mod standing;
+mod survey;
 
 use std::sync::Arc;
 
@@ -28,9 +33,15 @@ use inventory::{
 pub use self::{
     decide::Sudo,
     decision::{Decision, Question, Reason, Rule, Verdict},
+    diff::{Diff, EFFORT_MAX, Moved},
+    explain::{Considered, Effect, Explanation, SHOWN_MAX},
     keys::is_key,
+    lint::{Difference, Differs, LINT_SHOWN_MAX, Lint},
     names::NoHost,
+    old_filter::{BadFilter, OldFilter},
     rules::SUDO,
+    standing::barred,
+    survey::Admitted,
 };
 use self::{
     names::Names,

@@ -144,7 +144,7 @@ impl Server {
     }
 
     /// Whether the content is older than is accepted for everybody.
-    fn is_stale(&self, now_ms: u64) -> bool {
+    pub fn is_stale(&self, now_ms: u64) -> bool {
         let limit_ms = self.parts.config.stale_admins_only_h.saturating_mul(3_600_000);
         limit_ms > 0 && (self.parts.age)(now_ms).is_some_and(|age_ms| age_ms > limit_ms)
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use inventory::{Position, State};
+use inventory::{EntryId, Position, RowKey, State};
 use tokio::sync::watch;
 
 use crate::{policy::Access, tree::Tree};
@@ -77,14 +77,20 @@ impl Views {
         Duration::from_micros(self.last_make_us.load(Ordering::Relaxed))
     }
 
-    /// Makes a view of each newer state and publishes it, until no more states come. Made on a thread of its own: a
-    /// first refresh of an upstream is large.
-    pub async fn follow(self: Arc<Self>, mut states: watch::Receiver<Arc<State>>) {
+    /// Makes a view of each newer state, publishes it, and then tells of each entry that changed, until no more states
+    /// come. Nothing is told when everything was made anew. Made on a thread of its own: a first refresh of an upstream
+    /// is large.
+    pub async fn follow(
+        self: Arc<Self>,
+        mut states: watch::Receiver<Arc<State>>,
+        changed: impl Fn(&View, EntryId) + Send + Sync + 'static,
+    ) {
+        let changed = Arc::new(changed);
         loop {
             let state = states.borrow_and_update().clone();
             if state.position() != self.load().position() {
-                let views = self.clone();
-                let made = tokio::task::spawn_blocking(move || views.make(state)).await;
+                let (views, changed) = (self.clone(), changed.clone());
+                let made = tokio::task::spawn_blocking(move || views.make(state, &*changed)).await;
                 if let Err(error) = made {
                     tracing::error!(%error, "a view could not be made; lookups answer from the former one");
                 }
@@ -96,11 +102,19 @@ impl Views {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the time that a view takes is measured here")]
-    fn make(&self, state: Arc<State>) {
+    fn make(&self, state: Arc<State>, changed: &impl Fn(&View, EntryId)) {
         let begun = std::time::Instant::now();
-        let next = self.load().advance(state);
-        self.current.store(Arc::new(next));
+        let before = self.load();
+        let next = Arc::new(before.advance(state));
+        self.current.store(next.clone());
         let spent = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.last_make_us.store(spent, Ordering::Relaxed);
+        for set in next.state.changes_since(before.position().serial).unwrap_or_default() {
+            for row in set.rows.iter().filter_map(|change| change.key()) {
+                if let RowKey::Entry(id) = row {
+                    changed(&next, id);
+                }
+            }
+        }
     }
 }

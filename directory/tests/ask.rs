@@ -15,8 +15,11 @@ use directory::{
         self, Asked, OID, What,
         client::{Appliance, Settings, Unheard},
     },
+    decisions::Decisions,
+    password::Passwords,
     policy::Verdict,
-    view::View,
+    server::{Parts, Server},
+    view::{View, Views},
 };
 use futures_util::{SinkExt, StreamExt};
 use inventory::{State, change::Row};
@@ -87,10 +90,12 @@ fn world() -> World {
     let root_key = KeyPair::generate().unwrap();
     std::fs::write(dir.path().join("ca.pem"), root.self_signed(&root_key).unwrap().pem()).unwrap();
     let issuer = Issuer::new(root, root_key);
-    let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    std::fs::write(dir.path().join("server.pem"), server.pem()).unwrap();
-    std::fs::write(dir.path().join("server.key"), key.serialize_pem()).unwrap();
+    for (file, name) in [("server", "127.0.0.1"), ("host", "dev-mysql01.us-east-1b.acme.private")] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, &issuer).unwrap();
+        std::fs::write(dir.path().join(format!("{file}.pem")), certificate.pem()).unwrap();
+        std::fs::write(dir.path().join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     World { dir, runtime, shutdown: CancellationToken::new(), view: view() }
 }
@@ -107,6 +112,33 @@ impl World {
         let view = self.view.clone();
         let serve = move |stream, _, _| serve(kind, stream, view.clone());
         let limits = Arc::new(Limits::new(100, 100));
+        self.runtime.spawn(wire::accept_loop(listener, limits, Some(tls), self.shutdown.clone(), serve));
+        address
+    }
+
+    /// The product's own server, which knows hosts by their certificates.
+    fn server(&self) -> SocketAddr {
+        let config = json!({ "base": "dc=acme", "client_ca": self.path("ca.pem") });
+        let config: directory::config::Config = serde_json::from_value(config).unwrap();
+        let (certificate, key) = (self.path("server.pem"), self.path("server.key"));
+        let tls = TlsIdentity::load_with_clients(&certificate, &key, &self.path("ca.pem"), &[]).unwrap();
+        let limits = Arc::new(Limits::new(100, 100));
+        let parts = Parts {
+            views: Arc::new(Views::new(self.view.state.clone())),
+            passwords: Passwords::new(&config, self.dir.path(), |_, _| None).unwrap(),
+            decisions: Decisions::open(&self.path("decisions"), 1 << 20).unwrap(),
+            age: Box::new(|_| Some(5000)),
+            tls: Some(tls.clone()),
+            limits: limits.clone(),
+            config: Arc::new(config),
+        };
+        let server = Arc::new(Server::new(parts).unwrap());
+        let serve = move |stream, peer, local| {
+            let server = server.clone();
+            async move { server.serve(stream, peer, local, true).await }
+        };
+        let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
         self.runtime.spawn(wire::accept_loop(listener, limits, Some(tls), self.shutdown.clone(), serve));
         address
     }
@@ -152,6 +184,22 @@ fn keys_come_from_the_appliance() {
     let mallory = Asked { user: "mallory".into(), ..alice() };
     let heard = ask::client::ask(&settings, &mallory, None, Instant::now()).unwrap();
     assert_eq!((heard.answer.verdict, heard.answer.known), (Verdict::Deny, false), "a denial is an answer");
+}
+
+#[test]
+fn the_server_knows_who_asks_by_the_certificate() {
+    let world = world();
+    let mut settings = world.settings(&[world.server()], PATIENCE);
+    let Unheard(reasons) = ask::client::ask(&settings, &alice(), None, Instant::now()).unwrap_err();
+    assert!(reasons[0].contains("present the certificate of a host"), "{reasons:?}");
+    let identity = (world.path("host.pem"), world.path("host.key"));
+    settings.tls = BlockingClient::load(&world.path("ca.pem"), Some((&identity.0, &identity.1))).unwrap();
+    let heard = ask::client::ask(&settings, &alice(), None, Instant::now()).unwrap();
+    assert_eq!((heard.answer.verdict, heard.answer.host.as_str()), (Verdict::Allow, HOST));
+    assert_eq!((heard.answer.keys.len(), heard.answer.age_s), (1, Some(5)));
+    let long = Asked { user: "x".repeat(300), ..alice() };
+    let Unheard(reasons) = ask::client::ask(&settings, &long, None, Instant::now()).unwrap_err();
+    assert!(reasons[0].contains("user of the question is too long"), "{reasons:?}");
 }
 
 #[test]

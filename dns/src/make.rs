@@ -4,6 +4,8 @@
 //! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, a
 //! host makes the first names of a zone inside another (`beta.private` in a static `private`), or so many changes were missed that the state no longer remembers them.
 
+mod reach;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use compact_str::CompactString;
@@ -15,13 +17,14 @@ use crate::{
         NEAREST_ROLES, Settings, address_data, host_records, is_nearest, own_name, private_reverse_zones,
         reverse_zones_of, role_name, service_name,
     },
-    name::{self, Name},
+    name::Name,
     node::RrSet,
     rr::{Rdata, Rr, rtype},
     statics,
     zone::{Soa, ZoneDiff},
     zones::Zones,
 };
+use reach::{needs_build, splits_zone, touches_inner_zone};
 
 /// Hosts whose records are made before they are packed, to bound memory while building from nothing.
 const HOSTS_PER_FLUSH: usize = 20_000;
@@ -374,37 +377,4 @@ impl Maker {
         editor.replace(&owner_of(None), rtype, wanted);
         found
     }
-}
-
-/// Whether a change set changes what the records of unchanged rows are.
-fn needs_build(set: &ChangeSet) -> bool {
-    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().any(|row| match row {
-        Row::Role(_) => true,
-        Row::Record(record) => record.key.rtype == "SOA",
-        Row::Host(_) | Row::Grant(_) | Row::Entry(_) | Row::Cookie(_) => false,
-    })
-}
-
-/// Apexes of the zones that the hosts of a change set have names in.
-fn apexes(set: &ChangeSet) -> impl Iterator<Item = Name> {
-    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().flat_map(|row| {
-        let host = if let Row::Host(host) = row { Some(host) } else { None };
-        let of = |host: &Arc<Host>| {
-            let product = ["private", "public"].map(|top| crate::generate::join(&[&host.key.product, top]));
-            product.into_iter().chain(reverse_zones_of(host)).collect::<Vec<_>>()
-        };
-        host.map(of).unwrap_or_default()
-    })
-}
-
-/// Whether a change set makes a zone inside a present one, whose names would have to move, or around one, which would
-/// have to hear of it.
-fn splits_zone(zones: &Zones, set: &ChangeSet) -> bool {
-    let around = |apex: &Name| zones.zones().any(|zone| name::is_within(&zone.apex, apex));
-    apexes(set).any(|apex| zones.zone(&apex).is_none() && (zones.zone_for(&apex).is_some() || around(&apex)))
-}
-
-/// Whether a change set may have made a zone inside another.
-fn touches_inner_zone(zones: &Zones, set: &ChangeSet) -> bool {
-    apexes(set).any(|apex| name::parent(&apex).is_some_and(|above| zones.zone_for(above).is_some()))
 }

@@ -221,7 +221,11 @@ impl Service {
             stop: self.stop.clone(),
         };
         let name = format!("dns-udp-{}", self.workers.len());
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run()).map_err(StartError::Thread)?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            crate::sys::short_turns();
+            worker.run()
+        });
+        let thread = thread.map_err(StartError::Thread)?;
         self.counters.push(counters);
         self.workers.push(thread);
         Ok(())

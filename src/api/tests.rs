@@ -61,6 +61,7 @@ async fn node() -> Node {
         product: Some("acme".into()),
         keeper: keeper.clone(),
         names: None,
+        logins: None,
         sources,
         log,
         token: Arc::new(Token::read(Some(dir.path().join("token"))).unwrap()),

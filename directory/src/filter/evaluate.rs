@@ -79,7 +79,7 @@ fn equal(asserted: &Assertion, node: &Node) -> bool {
         _ => {}
     }
     // Two passes: in a large group the member that is asked for is seen before any other name is taken apart.
-    if values(node, name).any(|value| rule.equals_at_sight(value, wanted) == Some(true)) {
+    if values(node, name).any(|value| rule.is_spelled(value, wanted)) {
         return true;
     }
     let mut scratch = Scratch::new();

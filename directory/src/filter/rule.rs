@@ -85,26 +85,34 @@ impl Rule {
         Some(scratch)
     }
 
-    /// Whether a value equals a normalised one, judged by its octets alone: `Some(true)` and `Some(false)` are certain.
-    pub(crate) fn equals_at_sight(self, value: &[u8], normal: &[u8]) -> Option<bool> {
+    /// Whether a value is spelled like a normalised one, case aside where it does not count. It then equals it; if it is
+    /// spelled otherwise it may all the same.
+    pub(crate) fn is_spelled(self, value: &[u8], normal: &[u8]) -> bool {
         match self {
-            Self::Octets => Some(value == normal),
-            Self::CaseExact if value == normal => Some(true),
-            Self::CaseIgnore | Self::Dn if value.eq_ignore_ascii_case(normal) => Some(true),
-            Self::CaseExact | Self::CaseIgnore if is_plain(value) => Some(false),
+            Self::Octets | Self::CaseExact => value == normal,
+            Self::CaseIgnore | Self::Dn => value.eq_ignore_ascii_case(normal),
+            _ => false,
+        }
+    }
+
+    /// Whether a value that is spelled otherwise than a normalised one surely differs from it.
+    fn differs_at_sight(self, value: &[u8], normal: &[u8]) -> bool {
+        match self {
+            Self::Octets => true,
+            Self::CaseExact | Self::CaseIgnore => is_plain(value),
             // Most members of a group differ in their first value already.
             Self::Dn => match (first_value(value), first_value(normal)) {
-                (Some(one), Some(other)) if !one.eq_ignore_ascii_case(other) => Some(false),
-                _ => None,
+                (Some(one), Some(other)) => !one.eq_ignore_ascii_case(other),
+                _ => false,
             },
-            _ => None,
+            _ => false,
         }
     }
 
     /// Whether a value equals a normalised one.
     pub(crate) fn equals(self, value: &[u8], normal: &[u8], scratch: &mut Scratch) -> bool {
-        let sure = self.equals_at_sight(value, normal);
-        sure.unwrap_or_else(|| self.normalise(value, scratch).is_some_and(|value| value == normal))
+        self.is_spelled(value, normal)
+            || (!self.differs_at_sight(value, normal) && self.normalise(value, scratch).is_some_and(|v| v == normal))
     }
 
     /// How a value stands to a normalised one: integers as numbers, all else by the octets of the normalised forms.

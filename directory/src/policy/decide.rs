@@ -116,13 +116,8 @@ impl Access {
         if !host.is_named() {
             return (Reason::HostGone, None);
         }
-        if let Some((barrier, attribute)) = person.standing.barrier(now_s) {
-            let reason = match barrier {
-                Barrier::Locked => Reason::AccountLocked,
-                Barrier::Expired => Reason::AccountExpired,
-                Barrier::NoShell => Reason::NoLoginShell,
-            };
-            return (reason, Some(Rule::of_account(&person.entry, attribute)));
+        if let Some(judgement) = self.barrier(person, now_s) {
+            return judgement;
         }
         let groups = self.groups_of(person);
         let rules: SmallVec<[&Rules; 16]> = self.rules_of(person, &groups).collect();
@@ -132,6 +127,17 @@ impl Access {
             return (Reason::Stale, held.map(Rule::of));
         }
         (reason, held.map(Rule::of))
+    }
+
+    /// What keeps a person out everywhere.
+    pub(super) fn barrier(&self, person: &Person, now_s: u64) -> Option<Judgement> {
+        let (barrier, attribute) = person.standing.barrier(now_s)?;
+        let reason = match barrier {
+            Barrier::Locked => Reason::AccountLocked,
+            Barrier::Expired => Reason::AccountExpired,
+            Barrier::NoShell => Reason::NoLoginShell,
+        };
+        Some((reason, Some(Rule::of_account(&person.entry, attribute))))
     }
 
     /// The groups that a person is in, nested ones included.
@@ -201,14 +207,14 @@ impl<'a> Groups<'a> {
 }
 
 /// One question to one person's rules.
-struct Asked<'q, 'a> {
-    rules: &'q [&'a Rules],
-    probe: Probe<'q>,
-    now_s: u64,
+pub(super) struct Asked<'q, 'a> {
+    pub(super) rules: &'q [&'a Rules],
+    pub(super) probe: Probe<'q>,
+    pub(super) now_s: u64,
 }
 
 impl<'a> Asked<'_, 'a> {
-    fn judge(&self, service: &str) -> (Reason, Option<&'a Arc<Held>>) {
+    pub(super) fn judge(&self, service: &str) -> (Reason, Option<&'a Arc<Held>>) {
         if let Some(held) = self.first(Wanted::Denying(service)).0 {
             return (Reason::DeniedByPattern, Some(held));
         }

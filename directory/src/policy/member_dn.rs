@@ -39,7 +39,7 @@ pub(super) fn folded_dn(text: &str) -> CompactString {
         }
     }
     let folded = CompactString::from_utf8_lossy(&out);
-    if folded.is_ascii() { folded } else { folded.to_lowercase().into() }
+    if folded.is_ascii() { folded } else { folded.to_lowercase() }
 }
 
 fn hex(byte: u8) -> Option<u8> {

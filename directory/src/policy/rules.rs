@@ -31,6 +31,13 @@ pub(super) enum Origin {
     Value(Arc<Entry>),
 }
 
+/// By what tells patterns of one subject apart; equal patterns have equal hashes.
+impl std::hash::Hash for Held {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.pattern, self.until, self.origin_key()).hash(state);
+    }
+}
+
 impl Held {
     /// Whether it lets somebody in for a service, on its hosts and in its time.
     pub(super) fn admits_to(&self, service: &str) -> bool {
@@ -152,6 +159,14 @@ impl Rules {
         match self {
             Self::Few(list) => list.len(),
             Self::Many(index) => index.all().len(),
+        }
+    }
+
+    /// What tells tables apart without looking into them: equal addresses mean equal tables.
+    pub(super) fn address(&self) -> usize {
+        match self {
+            Self::Few(list) => Arc::as_ptr(list).cast::<u8>() as usize,
+            Self::Many(index) => Arc::as_ptr(index).cast::<u8>() as usize,
         }
     }
 

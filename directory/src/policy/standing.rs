@@ -57,6 +57,17 @@ impl Standing {
     }
 }
 
+/// Why the account of an entry may not be used at a time (seconds since 1970-01-01 UTC), as
+/// [`Reason::as_str`](super::Reason::as_str) says it.
+pub fn barred(entry: &Entry, now_s: u64) -> Option<&'static str> {
+    let (barrier, _) = Standing::of(entry).barrier(now_s)?;
+    Some(match barrier {
+        Barrier::Locked => super::Reason::AccountLocked.as_str(),
+        Barrier::Expired => super::Reason::AccountExpired.as_str(),
+        Barrier::NoShell => super::Reason::NoLoginShell.as_str(),
+    })
+}
+
 /// Seconds since 1970-01-01 UTC of a GeneralizedTime (RFC 4517 section 3.3.13); times before that are 0. None if the
 /// text is no such time.
 fn generalized_time(text: &str) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 mod cases;
 mod reference;
+mod surveys;
 mod world;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ fn questions<'a>(world: &'a World) -> impl Iterator<Item = Question<'a>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The decision is the one of the definition, whatever the tables and indexes do.
     #[test]
