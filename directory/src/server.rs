@@ -30,6 +30,7 @@ mod rootdse;
 mod schema;
 mod search;
 mod sight;
+mod walk;
 
 use std::{
     net::{IpAddr, SocketAddr},
