@@ -9,6 +9,7 @@
 mod address;
 mod ber;
 mod changes;
+pub mod check;
 mod compare;
 mod connect;
 mod control;
