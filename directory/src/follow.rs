@@ -1,6 +1,6 @@
 //! Following the upstream directory.
 //!
-//! One task per connection does the work ([`visit`], and then [`session`] or [`poll`]) and ends with a reason; this one chooses the server,
+//! One task per connection does the work (`visit`, and then `session` or `poll`) and ends with a reason; this one chooses the server,
 //! the pause before the next attempt, and whether the next refresh begins without a cookie. What is served stays as it
 //! was through all of that. The client library panics on some odd input: that ends a connection's task and is counted.
 //!
