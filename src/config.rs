@@ -24,9 +24,9 @@ pub(crate) mod review;
 use problem::{Problem, Source};
 
 /// Sections of this version.
-const SECTIONS: [&str; 4] = ["node", "inventory", "dns", "admin"];
+const SECTIONS: [&str; 5] = ["node", "inventory", "dns", "directory", "admin"];
 /// Sections of other versions.
-const SECTIONS_ABSENT: [&str; 4] = ["directory", "logrelay", "sync", "backup"];
+const SECTIONS_ABSENT: [&str; 3] = ["logrelay", "sync", "backup"];
 /// Largest configuration file, in octets.
 const FILE_MAX: u64 = 1 << 20;
 
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub inventory: Option<Inventory>,
     /// `[dns]`; absent: no names are served.
     pub dns: Option<dns::config::Config>,
+    /// `[directory]`; absent: nobody is let in.
+    pub directory: Option<directory::config::Config>,
     /// `[admin]`; absent: the control socket in its default place, and no HTTP.
     pub admin: Admin,
 }
@@ -139,6 +141,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let mut node: Option<Node> = sections.take("node");
     let mut inventory: Option<Inventory> = sections.take("inventory");
     let dns: Option<dns::config::Config> = sections.take("dns");
+    let directory: Option<directory::config::Config> = sections.take("directory");
     let admin: Option<Admin> = sections.take("admin");
     let mut problems = sections.problems;
     if node.is_none() && problems.is_empty() {
@@ -158,8 +161,8 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     }
     match node {
         Some(node) if problems.is_empty() => {
-            let config = Config { file: file.into(), node, inventory, dns, admin: admin.unwrap_or_default() };
-            Ok(anchored(config))
+            let (file, admin) = (file.into(), admin.unwrap_or_default());
+            Ok(anchored(Config { file, node, inventory, dns, directory, admin }))
         }
         _ => Err(problems),
     }
@@ -215,6 +218,12 @@ fn anchored(mut config: Config) -> Config {
         let files = [&mut dns.tls_cert, &mut dns.tls_key, &mut dns.cookie_secret_file, &mut dns.query_log];
         files.into_iter().flatten().for_each(anchor);
         dns.key.iter_mut().map(|k| &mut k.secret_file).for_each(anchor);
+    }
+    if let Some(directory) = &mut config.directory {
+        let files = [&mut directory.ldif, &mut directory.tls_cert, &mut directory.tls_key, &mut directory.client_ca];
+        files.into_iter().flatten().for_each(anchor);
+        let upstream = directory.upstream.iter_mut();
+        upstream.flat_map(|u| [&mut u.bind_password_file, &mut u.ca_file]).flatten().for_each(anchor);
     }
     config
 }
@@ -299,7 +308,9 @@ mod tests {
         );
         assert_eq!(
             problems("name = \"a\"\n"),
-            ["gatehouse.toml:1: unknown key `name` outside of a section; sections are node, inventory, dns, admin"]
+            [
+                "gatehouse.toml:1: unknown key `name` outside of a section; sections are node, inventory, dns, directory, admin"
+            ]
         );
     }
 

@@ -1,6 +1,6 @@
 //! gatehouse: names for every instance of a region. This crate is wiring only: the command line,
 //! configuration, start and drain of the node, control socket and HTTP API. What is decided is
-//! decided in `inventory` and `dns`.
+//! decided in `inventory`, `dns` and `directory`.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,9 @@ mod cli;
 mod clock;
 mod config;
 mod exit;
+mod instance;
 mod logging;
+mod logins;
 mod metrics;
 mod names;
 mod node;
@@ -28,10 +30,19 @@ fn main() -> ExitCode {
         let _ = e.print();
         std::process::exit(if e.use_stderr() { exit::Exit::Usage as i32 } else { 0 });
     });
+    // Logins wait for these two: nothing is set up for them.
+    match &args.command {
+        args::Command::Keys(args) => return instance::keys(args),
+        args::Command::Access(args::AccessCommand::Check(args)) => return instance::check(args),
+        _ => {}
+    }
     match cli::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("gatehouse: {failure}");
+            // Without a sentence the output has said it already.
+            if !failure.sentence.is_empty() {
+                eprintln!("gatehouse: {failure}");
+            }
             failure.exit.into()
         }
     }

@@ -29,7 +29,9 @@ use crate::{
     config::{Config, problem::Problem, review::review},
     exit::{Exit, Failure},
     logging::LogLevel,
-    metrics, names,
+    logins::Logins,
+    metrics,
+    names::{self, Names},
     status::Facts,
 };
 
@@ -137,11 +139,15 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
         Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
         None => None,
     };
+    let logins = match bound.logins {
+        Some(bound) => Some(bound.start(&config.node.data_dir, &keeper, &shutdown, &mut tasks)?),
+        None => None,
+    };
     task::spawn(&mut tasks, "store", writer_lives(keeper.subscribe(), shutdown.clone()));
     let reload = Arc::new(Notify::new());
     let sources = Arc::new(Sources::default());
     let parts = Parts { sources, counts, log: start.log, token, shutdown: shutdown.clone() };
-    let app = assemble(&config, opened, names, parts);
+    let app = assemble(&config, opened, (names, logins), parts);
     follow_folder(&mut tasks, &config, &app, reload.clone(), &shutdown);
     let _ = gate.set(app.clone());
     let position = keeper.state().position();
@@ -225,7 +231,12 @@ struct Parts {
     shutdown: CancellationToken,
 }
 
-fn assemble(config: &Config, opened: Opened, names: Option<names::Names>, parts: Parts) -> Arc<App> {
+fn assemble(
+    config: &Config,
+    opened: Opened,
+    (names, logins): (Option<Names>, Option<Logins>),
+    parts: Parts,
+) -> Arc<App> {
     let facts = Facts {
         node: config.node.name.to_string(),
         region: config.node.region.to_string(),
@@ -241,8 +252,11 @@ fn assemble(config: &Config, opened: Opened, names: Option<names::Names>, parts:
     if let Some(names) = &names {
         names.register(&mut registry);
     }
+    if let Some(logins) = &logins {
+        logins.register(&mut registry);
+    }
     let product = config.product().cloned();
-    Arc::new(App { facts, product, keeper, names, sources, log, token, counts, metrics: registry, shutdown })
+    Arc::new(App { facts, product, keeper, names, logins, sources, log, token, counts, metrics: registry, shutdown })
 }
 
 fn follow_folder(
@@ -269,6 +283,9 @@ fn again(app: &App, reload: &Notify) {
     }
     if let Some(names) = &app.names {
         names.reload();
+    }
+    if let Some(logins) = &app.logins {
+        logins.reload();
     }
 }
 

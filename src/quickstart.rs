@@ -19,10 +19,15 @@ use crate::{
 
 /// The sample world: product acme in three regions.
 const ACME: &str = include_str!("quickstart/acme.toml");
+/// Its people: about 20, with groups and keys.
+const PEOPLE: &str = include_str!("quickstart/people.ldif");
 /// DNS is on the base and this.
 const PORT_DNS: u16 = 53;
 /// HTTP is on the base and this.
 const PORT_HTTP: u16 = 80;
+
+/// LDAP is on the base and this.
+const PORT_LDAP: u16 = 389;
 
 /// Runs the sample world until it is told to stop.
 ///
@@ -89,6 +94,10 @@ impl World {
         self.dir.join("inventory/acme.toml")
     }
 
+    fn people(&self) -> PathBuf {
+        self.dir.join("people.ldif")
+    }
+
     /// Whether no node runs in the folder; otherwise its configuration must stay as it is.
     fn is_free(&self) -> Result<(), Failure> {
         match UnixStream::connect(self.socket()) {
@@ -100,30 +109,34 @@ impl World {
         }
     }
 
-    /// Writes the configuration anew, for the ports may be others; an inventory that is there is left alone.
+    /// Writes the configuration anew, for the ports may be others; an inventory and people that are there are left alone.
     fn write(&self) -> std::io::Result<()> {
         std::fs::create_dir_all(self.dir.join("inventory"))?;
         std::fs::write(self.config(), self.config_text())?;
-        match self.inventory().exists() {
-            true => Ok(()),
-            false => std::fs::write(self.inventory(), ACME),
+        for (file, text) in [(self.inventory(), ACME), (self.people(), PEOPLE)] {
+            if !file.exists() {
+                std::fs::write(file, text)?;
+            }
         }
+        Ok(())
     }
 
     fn config_text(&self) -> String {
-        let (dns, http) = (self.base + PORT_DNS, self.base + PORT_HTTP);
+        let (dns, http, ldap) = (self.base + PORT_DNS, self.base + PORT_HTTP, self.base + PORT_LDAP);
         format!(
             "# Written by `gatehouse quickstart`; deploy/gatehouse.toml explains every key.\n\
              [node]\nname = \"quickstart\"\nregion = \"us-east-1\"\ndata_dir = \"data\"\n\n\
              [inventory]\nproduct = \"acme\"\npath = \"inventory\"\n\n\
              [dns]\nlisten = [\"127.0.0.1:{dns}\"]\n\n\
+             [directory]\nlisten = [\"127.0.0.1:{ldap}\"]\nbase = \"dc=acme,dc=private\"\n\
+             allow_anonymous = [\"127.0.0.0/8\"]\nldif = \"people.ldif\"\n\n\
              [admin]\nlisten = \"127.0.0.1:{http}\"\nsocket = \"control.sock\"\n"
         )
     }
 
     /// What to try; each line can be pasted into another terminal as it is.
     fn banner(&self, program: &Path, kept: bool) -> String {
-        let (dns, http) = (self.base + PORT_DNS, self.base + PORT_HTTP);
+        let (dns, http, ldap) = (self.base + PORT_DNS, self.base + PORT_HTTP, self.base + PORT_LDAP);
         let gatehouse = quoted(&program.to_string_lossy());
         let socket = quoted(&self.socket().to_string_lossy());
         let file = quoted(&self.inventory().to_string_lossy());
@@ -139,6 +152,11 @@ impl World {
              {gatehouse} host add demo01.us-east-1a --private-ip 10.1.0.200 --role web --why 'a try' --socket {socket}\n  \
              dig @127.0.0.1 -p {dns} +short demo01.acme.private\n  \
              {gatehouse} host history demo01.us-east-1a --socket {socket}\n  \
+             {gatehouse} access explain alan db01.us-east-1a --socket {socket}\n  \
+             {gatehouse} grant tim --on app01.us-east-1a --why 'a try' --socket {socket}\n  \
+             {gatehouse} access who app01.us-east-1a --socket {socket}\n  \
+             ldapsearch -LLL -x -H ldap://127.0.0.1:{ldap} -b dc=acme,dc=private \
+             '(&(objectClass=posixAccount)(gatehouseAccess=app01.us-east-1a))' cn\n  \
              {gatehouse} status --socket {socket}\n  \
              curl -s 'http://127.0.0.1:{http}/v1/hosts?role=mysql'\n\n\
              Change {file} and save it: the change is served about a second later.\n\
@@ -231,7 +249,7 @@ mod tests {
             crate::args::Args::try_parse_from(words.split(' ')).unwrap();
             count += 1;
         }
-        assert_eq!(count, 4, "{banner}");
+        assert_eq!(count, 7, "{banner}");
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub(crate) struct Counts {
     pub records: usize,
     /// Products that have hosts.
     pub products: usize,
+    /// Grants.
+    #[serde(default)]
+    pub grants: usize,
+    /// Directory entries.
+    #[serde(default)]
+    pub entries: usize,
 }
 
 /// Something that the store cannot do.
@@ -99,6 +105,12 @@ pub(crate) struct Report {
     /// The DNS part; absent without `[dns]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Value>,
+    /// The directory part; absent without `[directory]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Value>,
+    /// What the directory part says stands still.
+    #[serde(default)]
+    pub directory_stalls: Vec<Stall>,
     /// Everything that stands still; computed from the rest by [`stalls`].
     #[serde(default)]
     pub stalls: Vec<Stall>,
@@ -125,6 +137,7 @@ pub(crate) fn stalls(report: &Report) -> Vec<Stall> {
             });
         }
     }
+    out.extend(report.directory_stalls.iter().cloned());
     for held in &report.held {
         out.push(Stall {
             what: format!("change {} by {}", held.id, held.who),
@@ -162,8 +175,8 @@ pub(crate) fn page(report: &Report) -> String {
     line(
         "holds",
         format!(
-            "{} hosts, {} static records, {} role definitions, {} products",
-            c.hosts, c.records, c.roles, c.products
+            "{} hosts, {} static records, {} role definitions, {} products, {} grants, {} directory entries",
+            c.hosts, c.records, c.roles, c.products, c.grants, c.entries
         ),
     );
     if let Some(recovered) = &facts.recovered {
@@ -176,8 +189,10 @@ pub(crate) fn page(report: &Report) -> String {
             line("", format!("  and {} more", source.faults.len() - LINES_MAX));
         }
     }
-    for (name, value) in report.dns.iter().filter_map(Value::as_object).flatten() {
-        line("dns", format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), Into::into)));
+    for (part, values) in [("dns", &report.dns), ("directory", &report.directory)] {
+        for (name, value) in values.iter().filter_map(Value::as_object).flatten() {
+            line(part, format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), Into::into)));
+        }
     }
     line("log level", report.log_level.clone());
     match report.stalls.is_empty() {
@@ -215,7 +230,7 @@ mod tests {
             phase: "serving".into(),
             position: Position { cluster_id: 0xabc, epoch: 1, serial: 42, state_hash: [0xee; 32] },
             changed_ms: Some(40_000),
-            counts: Counts { hosts: 40, roles: 3, records: 7, products: 1 },
+            counts: Counts { hosts: 40, roles: 3, records: 7, products: 1, grants: 4, entries: 30 },
             sources: vec![SourceStatus {
                 name: "folder /inv".into(),
                 read_ms: Some(99_000),
@@ -228,6 +243,8 @@ mod tests {
             store: None,
             log_level: "info".into(),
             dns: Some(serde_json::json!({ "listen": "127.0.0.1:53", "queries": 5 })),
+            directory: Some(serde_json::json!({ "people": 20 })),
+            directory_stalls: Vec::new(),
             stalls: Vec::new(),
         }
     }
@@ -241,10 +258,11 @@ node       gw1 in us-east-1, version 0.1.0, process 7
 state      serving since 1 min 40 s
 position   cluster 0000000000000abc, epoch 1, serial 42, hash eeeeeeeeeeee
 changed    1 min 0 s ago, 1970-01-01T00:00:40Z
-holds      40 hosts, 7 static records, 3 role definitions, 1 products
+holds      40 hosts, 7 static records, 3 role definitions, 1 products, 4 grants, 30 directory entries
 source     folder /inv: read 1 s ago, last in order 5 s ago, 2 files, 50 rows
 dns        listen: 127.0.0.1:53
 dns        queries: 5
+directory  people: 20
 log level  info
 stalls     none
 "

@@ -1,1 +1,159 @@
-//! server.
+//! The LDAP server: read-only, for nslcd, SSSD, sudo, OpenVPN, ldapsearch, and for the questions of instances.
+//!
+//! One task serves a connection: it takes every request that has arrived, answers them in their order and sends the
+//! answers together. Lookups read the published view and wait for nothing; only a password bind waits, for whoever
+//! judges it. A long search stops every few hundred entries for other connections, for Abandon and Cancel and for its
+//! time limit, and a large result goes out in pieces as fast as its client reads.
+//!
+//! What is limited: message size before and after a bind, nesting, controls, filter parts, DN length, entries, time and
+//! candidates of a search, entries kept for further pages, idle time, and the time in which a client must read; each
+//! has a counter in [`Counters`]. Connections are limited by [`wire::Limits`]. Operations that wait are limited by the
+//! octets that are taken in beforehand; what a client sends beyond stays in its own socket.
+//!
+//! Who sees what: without a bind the rootDSE and the subschema, unless the network is in `allow_anonymous`; a bound
+//! person everything but secrets; a host with a certificate everything, or with `views = "host"` only what concerns it.
+//! Nothing here is on disk; a crash closes the connections and loses nothing.
+
+mod bind;
+mod compare;
+mod connection;
+mod counters;
+mod extended;
+mod fixed;
+mod frame;
+mod judge;
+mod pages;
+mod pipe;
+mod reply;
+mod rootdse;
+mod schema;
+mod search;
+mod sight;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use arc_swap::ArcSwapOption;
+use ipnet::IpNet;
+use wire::{Limits, Stream, TlsIdentity};
+
+pub use self::counters::{Counters, Snapshot};
+use crate::{
+    config::Config,
+    decisions::Decisions,
+    dn::{BadDn, Dn},
+    password::Passwords,
+    sudo::SudoRoles,
+    tree::SUBSCHEMA_DN as SUBSCHEMA,
+    view::{View, Views},
+};
+
+/// Simple paged results (RFC 2696).
+const PAGED: &str = "1.2.840.113556.1.4.319";
+/// Password policy (draft-behera-ldap-password-policy).
+const PASSWORD_POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+/// ManageDsaIT (RFC 3296); there are no referrals, so it changes nothing.
+const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
+/// StartTLS (RFC 4511 section 4.14).
+const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
+/// Who am I? (RFC 4532).
+const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
+/// Cancel (RFC 3909).
+const CANCEL: &str = "1.3.6.1.1.8";
+/// Password Modify (RFC 3062); refused.
+const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
+
+/// How old the directory's content may be, in milliseconds, at a time in unix milliseconds; `None` if it was never in
+/// step with its source.
+pub type Age = Box<dyn Fn(u64) -> Option<u64> + Send + Sync>;
+
+/// What a server is made of.
+pub struct Parts {
+    /// `[directory]`.
+    pub config: Arc<Config>,
+    /// The published view.
+    pub views: Arc<Views>,
+    /// Judges password binds.
+    pub passwords: Passwords,
+    /// Where decisions are recorded.
+    pub decisions: Decisions,
+    /// How old the content is.
+    pub age: Age,
+    /// Certificate for StartTLS, with roots for clients if hosts are known by certificates.
+    pub tls: Option<TlsIdentity>,
+    /// The limits of the accept loops, for the time and the counters of StartTLS handshakes.
+    pub limits: Arc<Limits>,
+}
+
+/// The LDAP server; one for all its listeners.
+pub struct Server {
+    parts: Parts,
+    base: Dn,
+    counters: Counters,
+    sudo: ArcSwapOption<SudoRoles>,
+    /// Entries that all connections together keep for further pages.
+    kept: AtomicUsize,
+}
+
+impl Server {
+    /// A server.
+    ///
+    /// # Errors
+    /// If `base` is no DN.
+    pub fn new(parts: Parts) -> Result<Self, BadDn> {
+        let base = Dn::parse(&parts.config.base)?;
+        let (counters, sudo, kept) = (Counters::default(), ArcSwapOption::empty(), AtomicUsize::new(0));
+        Ok(Self { parts, base, counters, sudo, kept })
+    }
+
+    /// Serves one connection to its end. `is_tls` says that TLS was there from the start.
+    pub async fn serve(&self, stream: Stream, peer: SocketAddr, _local: SocketAddr, is_tls: bool) {
+        connection::run(self, stream, peer, is_tls).await;
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot()
+    }
+
+    /// Grants of sudo that only their own hosts are told of, because their hosts are too many to name; see
+    /// [`SudoRoles::left_out`]. 0 before the first sudo search.
+    pub fn sudo_left_out(&self) -> usize {
+        self.sudo.load().as_ref().map_or(0, |roles| roles.left_out())
+    }
+
+    /// The sudo roles of a view. Two connections that find them old at once both make them; the result is the same.
+    fn sudo_roles(&self, view: &View) -> Option<Arc<SudoRoles>> {
+        let known = self.sudo.load_full();
+        match known {
+            Some(roles) if roles.position() == view.position() => Some(roles),
+            known => {
+                let usn = view.tree.last_usn();
+                let made = match known {
+                    Some(roles) => roles.advance(&view.state, usn),
+                    None => SudoRoles::build(&view.state, &self.base, usn).ok()?,
+                };
+                let made = Arc::new(made);
+                self.sudo.store(Some(made.clone()));
+                Some(made)
+            }
+        }
+    }
+
+    /// Whether the content is older than is accepted for everybody.
+    pub fn is_stale(&self, now_ms: u64) -> bool {
+        let limit_ms = self.parts.config.stale_admins_only_h.saturating_mul(3_600_000);
+        limit_ms > 0 && (self.parts.age)(now_ms).is_some_and(|age_ms| age_ms > limit_ms)
+    }
+}
+
+/// Whether an address is in one of the networks.
+fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+#[cfg(test)]
+mod tests;

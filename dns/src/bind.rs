@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     cookie,
     forward::{BadForward, Forwarder},
-    querylog::QueryLog,
+    querylog::OpenLog,
     transfer::tsig::{KeyError, Keys},
     udp,
 };
@@ -60,7 +60,7 @@ pub struct Bound {
     /// The addresses, with the ports that the kernel chose where 0 was asked for.
     pub addresses: Vec<SocketAddr>,
     pub(crate) cookie_secrets: Vec<cookie::Secret>,
-    pub(crate) query_log: Option<QueryLog>,
+    pub(crate) query_log: Option<OpenLog>,
     pub(crate) forwarder: Option<Forwarder>,
     pub(crate) keys: Keys,
 }
@@ -88,7 +88,7 @@ impl Bound {
         };
         let query_log = match &config.query_log {
             Some(path) => {
-                Some(QueryLog::open(path).map_err(|reason| StartError::QueryLog { path: path.clone(), reason })?)
+                Some(OpenLog::open(path).map_err(|reason| StartError::QueryLog { path: path.clone(), reason })?)
             }
             None => None,
         };

@@ -24,7 +24,7 @@ pub struct Config {
     /// Resolvers for names that are not ours. Empty: such names are REFUSED.
     #[serde(default)]
     pub forward: Vec<SocketAddr>,
-    /// Networks that may ask for forwarded names; they are also exempt from rate limiting.
+    /// Networks that may ask for forwarded names and for names below a delegation; they are also exempt from rate limiting.
     #[serde(default = "loopback")]
     pub allow: Vec<IpNet>,
     /// Threads that answer UDP; each has its own socket per address.

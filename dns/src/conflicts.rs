@@ -1,7 +1,7 @@
 //! Changes that would make names contradict each other, each as a sentence that names both parties.
 //!
 //! The inventory itself sees to unique hosts, addresses and records. Here is what needs the rules by
-//! which names are made: a short name against a role or a region, a static record against a made
+//! which names are made: a short name against a role, a region or another host's own name, a static record against a made
 //! name, CNAMEs beside other data (RFC 1034 section 3.6.2), data that cannot be read, owners that lie
 //! in no zone of ours. Cost: O(changed), but for the
 //! rare records that [`index`] serves.
@@ -12,7 +12,7 @@ mod records;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use inventory::{ChangeSet, Host, Role, Row, State};
+use inventory::{ChangeSet, Host, HostKey, Role, Row, State};
 
 use crate::generate::NEAREST_ROLES;
 use index::Index;
@@ -80,8 +80,32 @@ fn check_host(after: &State, host: &Arc<Host>, out: &mut Vec<String>) {
             ));
         }
     }
-    if after.product(product).is_some_and(|tally| tally.regions.contains_key(name)) {
+    let is_region = |label: &str| after.product(product).is_some_and(|tally| tally.regions.contains_key(label));
+    if is_region(name) {
         out.push(format!("host {short}: {name} is also a region of product {product}; rename the host"));
+    }
+    let key = HostKey { zone: host.region.clone(), ..host.key.clone() };
+    if let Some(own) = after.host(&key) {
+        check_scopes(own, host, out);
+    }
+    if is_region(&host.key.zone) {
+        after.hosts_named(product, name).for_each(|other| check_scopes(host, other, out));
+    }
+}
+
+/// A host's own name against the short name that another host of the same name has in its region. While several share
+/// that short name it does not exist, but it would come to exist without a further check. In a zone that is its own
+/// region the own name counts among them.
+fn check_scopes(own: &Host, short: &Host, out: &mut Vec<String>) {
+    let zone = &own.key.zone;
+    if short.region == *zone && own.region != *zone && own.is_named() && short.is_named() {
+        out.push(format!(
+            "host {} by its zone and host {} by its region would both be {}.{zone}.{}.private; rename one of them",
+            own.short(),
+            short.short(),
+            own.key.name,
+            own.key.product
+        ));
     }
 }
 

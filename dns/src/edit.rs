@@ -5,13 +5,17 @@
 //! zone. Its cost grows with the changed names only. Operations are idempotent: adding what is
 //! there and removing what is not change nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crate::{
+    delegation,
     name::{self, Name},
     node::{APEX, CUT, RrSet, WILDCARD_BELOW, cuts, pack},
     rr::{Rdata, Rr},
-    table::Hashed,
+    table::{Hashed, Table},
     zone::{Soa, ZoneDiff},
     zones::{Zone, Zones},
 };
@@ -48,6 +52,8 @@ impl Draft {
 /// Zones in the making.
 pub struct Editor {
     zones: Zones,
+    /// The names at the start, for the differences of delegations.
+    before: Table,
     list: Vec<Arc<Zone>>,
     drafts: HashMap<Name, Draft>,
     /// Nobody needs the differences, so that a new name with one record is packed at once.
@@ -57,7 +63,13 @@ pub struct Editor {
 impl Editor {
     /// Starts from present zones.
     pub fn new(zones: &Zones) -> Self {
-        Self { zones: zones.clone(), list: zones.zones.to_vec(), drafts: HashMap::new(), building: false }
+        Self {
+            zones: zones.clone(),
+            before: zones.table.clone(),
+            list: zones.zones.to_vec(),
+            drafts: HashMap::new(),
+            building: false,
+        }
     }
 
     /// Starts from nothing; differences are not kept.
@@ -66,10 +78,12 @@ impl Editor {
     }
 
     /// Adds an empty zone; does nothing if there is one with this apex, or if there are 65,535 already.
-    /// Names that exist already and lie below it stay with the zone they are in: create zones before names.
+    /// Names that exist already and lie below it stay with the zone they are in, and zones below it
+    /// do not hear of it: create zones before names, and those above before those below.
     /// `serial_base` is added to the serials of later commits.
     pub fn add_zone(&mut self, apex: &Name, soa: Soa, generated: bool, serial_base: u32) {
         let Ok(id) = u16::try_from(self.list.len()) else { return };
+        let above = name::parent(apex).and_then(|above| self.zone_id(&Name::from_wire(above)));
         let existing = self.load(apex, id);
         if existing.apex {
             return;
@@ -82,7 +96,7 @@ impl Editor {
         let counted = (present + existing.removed.len()).saturating_sub(existing.added.len()) as u64;
         existing.apex = true;
         existing.zone = id;
-        let mut zone = Zone::new(apex.clone(), soa, generated, serial_base);
+        let mut zone = Zone::new(apex.clone(), soa, generated, serial_base, above);
         zone.records = counted;
         if let Some(above) = self.list.get_mut(before).filter(|_| existed) {
             let above = Arc::make_mut(above);
@@ -313,18 +327,42 @@ impl Editor {
     /// Packs all drafts and returns what was removed and added, by zone.
     pub(crate) fn settle_all(&mut self) -> HashMap<u16, (Vec<Rr>, Vec<Rr>)> {
         let mut changes: HashMap<u16, (Vec<Rr>, Vec<Rr>)> = HashMap::new();
+        let mut delegated = BTreeSet::new();
         for (owner, mut draft) in std::mem::take(&mut self.drafts) {
             self.settle(&owner, &draft);
             cancel(&mut draft.removed, &mut draft.added);
             if draft.removed.is_empty() && draft.added.is_empty() {
                 continue;
             }
+            if draft.removed.iter().chain(&draft.added).any(|(rtype, ..)| delegation::may_change(*rtype)) {
+                self.note_delegated(draft.zone, &mut delegated);
+            }
             let (removed, added) = changes.entry(draft.zone).or_default();
             let rr = |(rtype, ttl, rdata)| Rr { owner: owner.clone(), rtype, ttl, rdata };
             removed.extend(draft.removed.into_iter().map(rr));
             added.extend(draft.added.into_iter().map(rr));
         }
+        for (zone, above) in delegated {
+            let apex = &self.list[usize::from(zone)].apex;
+            let mut removed = delegation::records(&self.before, apex);
+            let mut added = delegation::records(&self.zones.table, apex);
+            cancel(&mut removed, &mut added);
+            if !removed.is_empty() || !added.is_empty() {
+                let change = changes.entry(above).or_default();
+                change.0.append(&mut removed);
+                change.1.append(&mut added);
+            }
+        }
         changes
+    }
+
+    /// Notes the zones, each with the one above it, whose delegation a change in `zone` may be part of: its own, and
+    /// those of zones above it, whose servers may have names in it.
+    fn note_delegated(&self, mut zone: u16, delegated: &mut BTreeSet<(u16, u16)>) {
+        while let Some(above) = self.list[usize::from(zone)].above {
+            delegated.insert((zone, above));
+            zone = above;
+        }
     }
 }
 

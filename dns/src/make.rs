@@ -4,10 +4,12 @@
 //! answering path: a static zone (SOA record) or the definition of a role comes, goes or changes, a
 //! host makes the first names of a zone inside another (`beta.private` in a static `private`), or so many changes were missed that the state no longer remembers them.
 
+mod reach;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use compact_str::CompactString;
-use inventory::{ChangeSet, Host, Row, RowChange, State, position::soa_serial};
+use inventory::{ChangeSet, Host, Record, Row, RowChange, State, position::soa_serial};
 
 use crate::{
     edit::Editor,
@@ -15,13 +17,14 @@ use crate::{
         NEAREST_ROLES, Settings, address_data, host_records, is_nearest, own_name, private_reverse_zones,
         reverse_zones_of, role_name, service_name,
     },
-    name::{self, Name},
+    name::Name,
     node::RrSet,
     rr::{Rdata, Rr, rtype},
     statics,
     zone::{Soa, ZoneDiff},
     zones::Zones,
 };
+use reach::{needs_build, splits_zone, touches_inner_zone};
 
 /// Hosts whose records are made before they are packed, to bound memory while building from nothing.
 const HOSTS_PER_FLUSH: usize = 20_000;
@@ -56,18 +59,8 @@ impl Maker {
         let serial = state.position().soa_serial();
         let products: BTreeSet<&str> =
             state.products().map(|(name, _)| name.as_str()).chain([self.settings.product.as_str()]).collect();
-        for record in state.records().filter(|record| record.key.rtype == "SOA") {
-            statics::add_zone(&mut editor, record, serial);
-        }
-        for product in &products {
-            self.add_product(&mut editor, product, serial);
-        }
         // Zones before names: a name goes into the zones that are there when it comes.
-        let reverse: BTreeSet<Name> =
-            state.hosts().filter(|host| host.is_named()).flat_map(|host| reverse_zones_of(host)).collect();
-        for apex in private_reverse_zones().iter().chain(&reverse) {
-            self.add_generated_zone(&mut editor, apex, &self.settings.product, serial);
-        }
+        self.add_zones(&mut editor, state, &products, serial);
         for record in state.records() {
             statics::add(&mut editor, record, self.settings.ttl);
         }
@@ -87,6 +80,30 @@ impl Maker {
         }
         self.set_nearest(&mut editor, state, &touched.nearest);
         editor.finish()
+    }
+
+    /// All zones, those above before those below, so that the names between two exist in the upper one. Where a
+    /// static zone and a generated one have the same apex, the static one is made.
+    fn add_zones(&self, editor: &mut Editor, state: &State, products: &BTreeSet<&str>, serial: u32) {
+        let mut all: Vec<(Name, Result<&Arc<Record>, &str>)> = Vec::new();
+        for record in state.records().filter(|record| record.key.rtype == "SOA") {
+            all.extend(Name::parse(&record.key.name).ok().map(|apex| (apex, Ok(record))));
+        }
+        for product in products {
+            all.extend(["private", "public"].map(|top| (crate::generate::join(&[product, top]), Err(*product))));
+        }
+        let named = state.hosts().filter(|host| host.is_named());
+        let reverse: BTreeSet<Name> = named.flat_map(|host| reverse_zones_of(host)).collect();
+        let own = self.settings.product.as_str();
+        all.extend(private_reverse_zones().iter().cloned().chain(reverse).map(|apex| (apex, Err(own))));
+        // A name is longer than the one above it; equal ones keep their order.
+        all.sort_by_key(|(apex, _)| apex.len());
+        for (apex, made) in all {
+            match made {
+                Ok(record) => statics::add_zone(editor, record, serial),
+                Err(product) => self.add_generated_zone(editor, &apex, product, serial),
+            }
+        }
     }
 
     /// The zones of `state`, made from those of an earlier state and the change sets between.
@@ -360,35 +377,4 @@ impl Maker {
         editor.replace(&owner_of(None), rtype, wanted);
         found
     }
-}
-
-/// Whether a change set changes what the records of unchanged rows are.
-fn needs_build(set: &ChangeSet) -> bool {
-    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().any(|row| match row {
-        Row::Role(_) => true,
-        Row::Record(record) => record.key.rtype == "SOA",
-        Row::Host(_) | Row::Grant(_) | Row::Entry(_) | Row::Cookie(_) => false,
-    })
-}
-
-/// Apexes of the zones that the hosts of a change set have names in.
-fn apexes(set: &ChangeSet) -> impl Iterator<Item = Name> {
-    set.rows.iter().flat_map(|change| [&change.old, &change.new]).flatten().flat_map(|row| {
-        let host = if let Row::Host(host) = row { Some(host) } else { None };
-        let of = |host: &Arc<Host>| {
-            let product = ["private", "public"].map(|top| crate::generate::join(&[&host.key.product, top]));
-            product.into_iter().chain(reverse_zones_of(host)).collect::<Vec<_>>()
-        };
-        host.map(of).unwrap_or_default()
-    })
-}
-
-/// Whether a change set makes a zone inside a present one, whose names would have to move.
-fn splits_zone(zones: &Zones, set: &ChangeSet) -> bool {
-    apexes(set).any(|apex| zones.zone(&apex).is_none() && zones.zone_for(&apex).is_some())
-}
-
-/// Whether a change set may have made a zone inside another.
-fn touches_inner_zone(zones: &Zones, set: &ChangeSet) -> bool {
-    apexes(set).any(|apex| name::parent(&apex).is_some_and(|above| zones.zone_for(above).is_some()))
 }

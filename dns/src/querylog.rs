@@ -46,17 +46,29 @@ struct Shared {
     reopen: AtomicBool,
 }
 
-impl QueryLog {
-    /// Opens the file and starts the writer.
+/// A log whose file is open. Nobody writes yet: a thread that starts before privileges are dropped keeps its own.
+pub(crate) struct OpenLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl OpenLog {
+    /// Opens the file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = append(path)?;
-        let (queue, entries) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::default());
-        let writer = Writer { path: path.into(), out: BufWriter::new(file), entries, shared: shared.clone() };
-        std::thread::Builder::new().name("query-log".into()).spawn(move || writer.run())?;
-        Ok(Self { queue, shared })
+        Ok(Self { path: path.into(), file: append(path)? })
     }
 
+    /// Starts the writer.
+    pub(crate) fn start(self) -> io::Result<QueryLog> {
+        let (queue, entries) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer { path: self.path, out: BufWriter::new(self.file), entries, shared: shared.clone() };
+        std::thread::Builder::new().name("query-log".into()).spawn(move || writer.run())?;
+        Ok(QueryLog { queue, shared })
+    }
+}
+
+impl QueryLog {
     /// Notes one exchange; an empty reply was not sent.
     pub(crate) fn record(&self, peer: SocketAddr, transport: Transport, query: &[u8], reply: &[u8]) {
         let question = query.get(query::HEADER..).map(SmallVec::from_slice).unwrap_or_default();

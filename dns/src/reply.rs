@@ -7,9 +7,11 @@
 use smallvec::SmallVec;
 
 use crate::{
+    negative,
     node::{Packed, RR_HEAD, SetRef, push_rr},
     query::{HEADER, Query, flag},
     rr::{CLASS_CH, rtype},
+    zones::Zone,
 };
 
 /// Highest offset that a compression pointer reaches.
@@ -146,18 +148,20 @@ impl<'o> Reply<'o> {
         true
     }
 
-    /// Writes the SOA of a negative answer: `negative` is the record from its type on.
-    pub(crate) fn soa(&mut self, apex: Place<'_>, negative: &[u8]) {
-        let start = self.out.len();
-        match u16::try_from(apex.at) {
-            Ok(at) if apex.at <= POINTER_MAX => self.out.extend_from_slice(&(0xC000 | at).to_be_bytes()),
-            _ => self.out.extend_from_slice(apex.name),
-        }
-        self.out.extend_from_slice(negative);
-        if self.out.len() > self.limit {
-            self.out.truncate(start);
+    /// Writes the SOA of a negative answer.
+    pub(crate) fn soa(&mut self, apex: Place<'_>, zone: &Zone) {
+        let end = self.out.len() + 2 + zone.negative.len();
+        if apex.at.max(end) > POINTER_MAX {
+            let soa = zone.soa.rr(&zone.apex);
+            self.record(Section::Authority, apex, rtype::SOA, negative::ttl(&zone.soa), &soa.rdata);
             return;
         }
+        if end > self.limit {
+            return;
+        }
+        let at = apex.at as u16; // at most POINTER_MAX
+        self.out.extend_from_slice(&(0xC000 | at).to_be_bytes());
+        zone.negative.write(self.out, at);
         self.counts[Section::Authority as usize] += 1;
     }
 

@@ -19,7 +19,6 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::{
     engine::{Datagram, Engine},
     forward::{Forwarder, message, special},
-    name::Name,
     query,
     rr::rcode,
     stats::{Counters, Event},
@@ -75,7 +74,7 @@ impl Unfinished {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the thin task that gives the time to plain functions")]
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as u64)
 }
 
@@ -219,7 +218,7 @@ impl Responder {
             }
             Verdict::Chase { target } => {
                 let partial = std::mem::take(&mut this.partial);
-                self.relayed(self.chase(partial, &target, &this.query).await)
+                self.relayed(self.follow(partial, target, &this.query, this.peer.ip()).await)
             }
             Verdict::Transfer { .. } => self.transfer(this).await,
         }
@@ -238,16 +237,6 @@ impl Responder {
         match &self.forwarder {
             Some(forwarder) => forwarder.forward(query).await,
             None => crate::answer::error(query, rcode::REFUSED),
-        }
-    }
-
-    async fn chase(&self, partial: Vec<u8>, target: &Name, query: &[u8]) -> Vec<u8> {
-        let qtype = query::parse(query).ok().map(|query| query.qtype);
-        match (&self.forwarder, qtype) {
-            (Some(forwarder), Some(qtype)) if special::special(target).is_none() => {
-                forwarder.chase(partial, target, qtype).await
-            }
-            _ => partial,
         }
     }
 

@@ -27,7 +27,7 @@ use crate::{
     generate::Settings,
     make::Maker,
     name::Name,
-    querylog::QueryLog,
+    querylog::{OpenLog, QueryLog},
     rate::RateLimiter,
     respond::Responder,
     stats::{Counters, Sums, sum},
@@ -152,7 +152,8 @@ impl Service {
             keepalive_ds: u16::try_from(config.tcp_idle_s.saturating_mul(10)).unwrap_or(u16::MAX),
         };
         let rate = if config.rate_limit > 0 { Some(rate_limiter(config.rate_limit)?) } else { None };
-        let engine = Arc::new(Engine::new(facts, config.allow.clone(), rate, bound.query_log));
+        let query_log = bound.query_log.map(OpenLog::start).transpose().map_err(StartError::Thread)?;
+        let engine = Arc::new(Engine::new(facts, config.allow.clone(), rate, query_log));
         let progress = Arc::new(Progress::default());
         first(&engine, &progress);
         let (pending, queue) = mpsc::channel(PENDING_MAX);
@@ -220,7 +221,11 @@ impl Service {
             stop: self.stop.clone(),
         };
         let name = format!("dns-udp-{}", self.workers.len());
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run()).map_err(StartError::Thread)?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            crate::sys::short_turns();
+            worker.run()
+        });
+        let thread = thread.map_err(StartError::Thread)?;
         self.counters.push(counters);
         self.workers.push(thread);
         Ok(())

@@ -97,7 +97,8 @@ pub enum Verdict {
     Signed,
     /// Not our name: ask a resolver. What was written are the EDNS options for its answer.
     Forward,
-    /// What was written ends in a CNAME to a name that is not ours: ask a resolver for it and append its answer.
+    /// What was written has no answer, or ends in a CNAME, for a name that is not ours or below a delegation: ask for it
+    /// where it belongs and append the answer.
     Chase {
         /// The name to ask for.
         target: Name,

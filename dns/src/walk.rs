@@ -7,10 +7,10 @@ use crate::{
     answer::Answering,
     find::{Found, find},
     name::{self, Name, is_within},
-    node::{Node, SetRef},
+    node::{APEX, Node, SetRef},
     query::{HEADER, flag},
     reply::{Place, Reply, Section},
-    rr::{rcode, rtype},
+    rr::{CLASS_IN, rcode, rtype},
     table::Hashed,
     verdict::Reason,
     zones::Zone,
@@ -27,7 +27,7 @@ pub(crate) struct Ending {
     pub(crate) flags: u16,
     pub(crate) rcode: u16,
     pub(crate) reason: Reason,
-    /// A name of somebody else at which the chain ends.
+    /// A name of somebody else, or below a delegation, at which the chain ends.
     pub(crate) chase: Option<Name>,
 }
 
@@ -59,6 +59,12 @@ impl Answering<'_> {
                         Some(set) => self.data(reply, here, set),
                         None => negative(reply, here, self.zones.zone_of(node), rcode::NOERROR),
                     });
+                }
+                // Who may have names resolved gets the answer of the delegated zone, as from any resolver.
+                Found::Cut { .. } if self.recurses() && self.query.qclass == CLASS_IN => {
+                    let flags = if step > 0 { flag::AA } else { 0 };
+                    let chase = Some(Name::from_wire(here.name));
+                    return Some(Ending { chase, ..Ending::new(flags, rcode::NOERROR, Reason::Referral) });
                 }
                 Found::Cut { node, skip } => {
                     let cut = here.suffix(&hashed, skip);
@@ -103,6 +109,9 @@ impl Answering<'_> {
             return Ok(if fits { Ending::new(flag::AA, rcode::NOERROR, Reason::Data) } else { truncated() });
         }
         let Some(cname) = node.set(rtype::CNAME) else {
+            // That a child has no DS is the parent's to say (RFC 4035 section 3.1.4.1).
+            let above = zone.above.filter(|_| qtype == rtype::DS && node.head().flags & APEX != 0);
+            let zone = above.map_or(zone, |above| &self.zones.zones[usize::from(above)]);
             return Ok(negative(reply, here, zone, rcode::NOERROR));
         };
         if !reply.set(Section::Answer, here, cname, 0) {
@@ -202,7 +211,7 @@ fn truncated() -> Ending {
 /// NXDOMAIN or NODATA with the SOA of the zone (RFC 2308).
 fn negative(reply: &mut Reply<'_>, here: Place<'_>, zone: &Zone, code: u16) -> Ending {
     let above = here.name.len() - zone.apex.len();
-    reply.soa(Place { at: here.at + above, name: &zone.apex }, &zone.negative);
+    reply.soa(Place { at: here.at + above, name: &zone.apex }, zone);
     let reason = if code == rcode::NXDOMAIN { Reason::NoName } else { Reason::NoData };
     Ending::new(flag::AA, code, reason)
 }

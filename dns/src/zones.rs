@@ -10,9 +10,11 @@ use std::sync::Arc;
 use imbl::Vector;
 
 use crate::{
+    delegation,
     name::Name,
+    negative::Negative,
     node::{APEX, Node},
-    rr::{CLASS_IN, Rr, rtype},
+    rr::Rr,
     table::{Hashed, Table},
     transfer::out::is_newer,
     zone::{Soa, ZoneDiff},
@@ -32,10 +34,12 @@ pub struct Zone {
     pub soa: Soa,
     /// Whether names are made from hosts; otherwise all records are static.
     pub generated: bool,
-    /// The SOA as negative answers carry it, from the type on (RFC 2308 section 3: TTL = min(TTL, MINIMUM)).
-    pub(crate) negative: Box<[u8]>,
+    /// The SOA as negative answers carry it.
+    pub(crate) negative: Negative,
     /// What is added to the serial of the state: a static zone goes on from the serial that it came with.
     pub(crate) serial_base: u32,
+    /// The zone of ours that this one lies in.
+    pub(crate) above: Option<u16>,
     /// Delegations and DNAMEs in the zone; while 0, a name that is found is answered without looking above it.
     pub(crate) cuts: u32,
     /// Records, without the SOA.
@@ -47,38 +51,26 @@ pub struct Zone {
 }
 
 impl Zone {
-    pub(crate) fn new(apex: Name, soa: Soa, generated: bool, serial_base: u32) -> Self {
-        let mut zone = Self {
+    pub(crate) fn new(apex: Name, soa: Soa, generated: bool, serial_base: u32, above: Option<u16>) -> Self {
+        Self {
+            negative: Negative::new(&apex, &soa),
             apex,
             history_floor: soa.serial,
             soa,
             generated,
             serial_base,
-            negative: Box::default(),
+            above,
             cuts: 0,
             records: 0,
             history: Vector::new(),
             history_records: 0,
-        };
-        zone.renew_negative();
-        zone
-    }
-
-    fn renew_negative(&mut self) {
-        let soa = self.soa.rr(&self.apex);
-        let mut out = Vec::with_capacity(10 + soa.rdata.len());
-        out.extend_from_slice(&rtype::SOA.to_be_bytes());
-        out.extend_from_slice(&CLASS_IN.to_be_bytes());
-        out.extend_from_slice(&self.soa.ttl.min(self.soa.minimum).to_be_bytes());
-        out.extend_from_slice(&(soa.rdata.len() as u16).to_be_bytes());
-        out.extend_from_slice(&soa.rdata);
-        self.negative = out.into();
+        }
     }
 
     /// Moves the zone to a new serial and remembers how it got there.
     pub(crate) fn advance(&mut self, diff: Arc<ZoneDiff>) {
         self.soa = diff.to.clone();
-        self.renew_negative();
+        self.negative = Negative::new(&self.apex, &self.soa);
         self.history_records += diff.removed.len() + diff.added.len();
         self.history.push_back(diff);
         while self.history.len() > HISTORY_SETS_MAX || self.history_records > HISTORY_RECORDS_MAX {
@@ -163,11 +155,12 @@ impl Zones {
         &self.zones[usize::from(node.head().zone)]
     }
 
-    /// All records of a zone without its SOA; records of one name stand together.
+    /// All records of a zone without its SOA, as it is transferred: with the delegations of zones of ours below it.
     pub fn records(&self, apex: &[u8]) -> impl Iterator<Item = Rr> + '_ {
         let id = self.table.get(&Hashed::new(apex), 0).map(|node| node.head().zone);
         let nodes = self.table.iter().filter(move |node| Some(node.head().zone) == id);
-        nodes.flat_map(records_of)
+        let below = self.zones.iter().filter(move |zone| id.is_some() && zone.above == id);
+        nodes.flat_map(records_of).chain(below.flat_map(|zone| delegation::records(&self.table, &zone.apex)))
     }
 
     /// The records at one name, as they stand, without wildcards or chains.

@@ -63,6 +63,11 @@ fn asker(stream: bool) -> Asker {
     Asker { address: [127, 0, 0, 1].into(), stream, trusted: true, now_s: 1000, signature: None, spin: 0 }
 }
 
+/// Somebody who gets nothing resolved.
+fn stranger(stream: bool) -> Asker {
+    Asker { trusted: false, ..asker(stream) }
+}
+
 /// A query for `name`, with the OPT record whose options are `options`.
 fn query(name: &str, qtype: u16, options: Option<&[u8]>) -> Vec<u8> {
     let mut raw = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(options.is_some())];
@@ -77,8 +82,12 @@ fn query(name: &str, qtype: u16, options: Option<&[u8]>) -> Vec<u8> {
 }
 
 fn ask(zones: &Zones, name: &str, qtype: u16, stream: bool) -> Message {
+    ask_as(&asker(stream), zones, name, qtype)
+}
+
+fn ask_as(asker: &Asker, zones: &Zones, name: &str, qtype: u16) -> Message {
     let mut out = Vec::new();
-    let verdict = answer(zones, &facts(), &asker(stream), &query(name, qtype, None), &mut out);
+    let verdict = answer(zones, &facts(), asker, &query(name, qtype, None), &mut out);
     assert!(matches!(verdict, Verdict::Reply { .. }), "{verdict:?}");
     Message::from_vec(&out).unwrap()
 }
@@ -100,8 +109,34 @@ fn ds_is_answered_by_the_parent() {
     assert_eq!((types(&reply.answers), reply.authoritative), (vec![RecordType::DS], true));
     let reply = ask(&zones, "plain.z", rtype::DS, false);
     assert_eq!((reply.answers.len(), types(&reply.authorities), reply.authoritative), (0, vec![RecordType::SOA], true));
-    let reply = ask(&zones, "x.sub.z", rtype::DS, false);
+    let reply = ask_as(&stranger(false), &zones, "x.sub.z", rtype::DS);
     assert_eq!((types(&reply.authorities), reply.authoritative), (vec![RecordType::NS], false), "the child's own");
+}
+
+#[test]
+fn below_a_delegation_the_trusted_are_answered_and_others_referred() {
+    let zones = zones("sub NS ns.sub\nns.sub A 10.0.0.2\nalias CNAME www.sub\n");
+    let verdict = |asker: &Asker, raw: &[u8]| {
+        let mut out = Vec::new();
+        let verdict = answer(&zones, &facts(), asker, raw, &mut out);
+        (verdict, Message::from_vec(&out).unwrap())
+    };
+    for (name, answers) in [("www.sub.z", 0), ("sub.z", 0), ("alias.z", 1)] {
+        let target = Name::parse(if name == "sub.z" { name } else { "www.sub.z" }).unwrap();
+        let mut raw = query(name, rtype::A, None);
+        let (chased, reply) = verdict(&asker(false), &raw);
+        assert_eq!(chased, Verdict::Chase { target }, "{name}");
+        let counts = (reply.answers.len(), reply.authorities.len(), reply.authoritative, reply.recursion_available);
+        assert_eq!(counts, (answers, 0, answers > 0, true), "{name}");
+        let (referred, reply) = verdict(&stranger(false), &raw);
+        assert!(matches!(referred, Verdict::Reply { .. }), "{name}");
+        assert_eq!((types(&reply.authorities), reply.additionals.len()), (vec![RecordType::NS], 1), "{name}");
+        raw[2] = 0; // RD
+        let (referred, reply) = verdict(&asker(false), &raw);
+        assert!(matches!(referred, Verdict::Reply { .. }) && reply.authorities.len() == 1, "{name}");
+    }
+    let reply = ask(&zones, "sub.z", rtype::DS, false);
+    assert!(reply.authoritative && types(&reply.authorities) == [RecordType::SOA], "DS is ours to answer");
 }
 
 #[test]
@@ -124,9 +159,9 @@ fn a_large_additional_set_is_sent_whole_or_not_at_all() {
 #[test]
 fn glue_that_does_not_fit_is_told() {
     let zones = zones(&format!("sub NS ns.sub\n{}", addresses("ns.sub", 60)));
-    let reply = ask(&zones, "www.sub.z", rtype::A, false);
+    let reply = ask_as(&stranger(false), &zones, "www.sub.z", rtype::A);
     assert_eq!((types(&reply.authorities), reply.additionals.len(), reply.truncation), (vec![RecordType::NS], 0, true));
-    let reply = ask(&zones, "www.sub.z", rtype::A, true);
+    let reply = ask_as(&stranger(true), &zones, "www.sub.z", rtype::A);
     assert_eq!((reply.additionals.len(), reply.truncation), (60, false));
 }
 

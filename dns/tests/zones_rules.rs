@@ -334,6 +334,32 @@ fn the_first_host_of_a_product_brings_its_nearest_names() {
     assert!(world.at("ns1.beta.private").is_empty());
 }
 
+/// A host `db` of product acme.
+fn placed(zone: &str, region: &str, last: u8) -> Row {
+    let Row::Host(row) = host("acme", "db", [10, 3, 0, last], &[]) else { panic!("a host") };
+    let key = HostKey { zone: zone.into(), ..row.key.clone() };
+    Row::Host(Arc::new(Host { key, region: region.into(), public_ip: None, ..Host::clone(&row) }))
+}
+
+#[test]
+fn a_short_name_in_a_region_is_no_own_name_in_a_zone_of_the_same_label() {
+    let (own, short) = (placed("east", "us", 1), placed("cellar", "east", 2));
+    never_together(&[], &own, &short, ["host db.east by its zone", "host db.cellar by its region"]);
+    assert_eq!(World::new(std::slice::from_ref(&own)).refusal(&short).lines().count(), 1, "told once");
+    let both = World::new(&[]).refusal_of(&[(None, Some(own.clone())), (None, Some(short.clone()))]);
+    assert_eq!(both.lines().count(), 1, "{both}");
+    // Two short names hide each other, until one of them goes.
+    let mut world = World::new(&[short.clone(), placed("attic", "east", 3)]);
+    assert!(world.refusal(&own).contains("db.east.acme.private"));
+    world.remove(short);
+    assert_eq!(world.at("db.east.acme.private").len(), 1);
+    // A zone that is its own region makes one name of the two.
+    let mut world = World::new(&[placed("east", "east", 1), placed("cellar", "east", 2)]);
+    assert_eq!(world.data_at("db.east.acme.private"), [[10, 3, 0, 1]]);
+    // Another name, or another product, is nobody's.
+    world.add(host("acme", "web1", [10, 3, 0, 9], &[]));
+}
+
 #[test]
 fn a_host_and_a_record_of_its_new_zones_come_together() {
     let mut world = World::new(&[]);

@@ -2,7 +2,8 @@
 //!
 //! `dev-mysql01.us-east-1b`, `dev-mysql*.us-east-1b`, `*.us-east-1` (a region covers its zones), `*`, `role:mysql`,
 //! `group:db`, `tag:env=dev`; `!` in front denies. `*` and `?` match within a name. A host may also be written in full,
-//! with its product and with `private` or `public` behind it. Everything is compared in lower case.
+//! with its product and with `private` or `public` behind it. Names are compared in lower case; tags keep their case,
+//! because the inventory does, and their keys are no globs. What a pattern is written back as is read as the same pattern.
 
 use std::fmt;
 
@@ -81,13 +82,19 @@ impl Pattern {
     }
 }
 
-/// Tags keep their case, because the inventory does.
+/// Reads a tag from the end of the whole text, where it has its case.
 fn tagged(text: &str, lower: &str) -> Result<Hosts, &'static str> {
-    let tag = text.trim().get(text.trim().len() - lower.len()..).unwrap_or(lower);
+    let text = text.trim();
+    // Lower-casing ASCII letters keeps every octet in its place.
+    let tag = text.get(text.len() - lower.len()..).unwrap_or(lower);
+    if tag.chars().any(char::is_control) {
+        return Err("a tag holds no control characters");
+    }
     let (key, value) = match tag.split_once('=') {
         Some((key, value)) => (key, Some(value.to_compact_string())),
         None => (tag, None),
     };
+    let key = key.trim();
     if key.is_empty() {
         return Err("a tag is written tag:key=value");
     }
@@ -100,7 +107,7 @@ fn glob(text: &str) -> Result<CompactString, &'static str> {
         return Err("a part of it is empty");
     }
     if !text.bytes().all(known) {
-        return Err("names are made of letters, digits and hyphens, with * and ? as wildcards");
+        return Err("names are made of letters, digits, hyphens and underscores, with * and ? as wildcards");
     }
     Ok(text.into())
 }
@@ -192,6 +199,150 @@ impl fmt::Display for Pattern {
                     Some(product) => write!(f, ".{product}.private"),
                     None => Ok(()),
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{HostKey, HostState};
+
+    fn host() -> Host {
+        Host {
+            key: HostKey { product: "acme".into(), name: "dev-mysql01".into(), zone: "us-east-1b".into() },
+            region: "us-east-1".into(),
+            private_ip: Ipv4Addr::new(10, 0, 0, 1),
+            public_ip: None,
+            ipv6: None,
+            roles: ["mysql".into()].into(),
+            groups: ["db".into()].into(),
+            tags: [("Env".into(), "Dev=1".into()), ("aws:stack".into(), "".into())].into(),
+            state: HostState::Running,
+            source: "api".into(),
+        }
+    }
+
+    fn means(text: &str) -> bool {
+        Pattern::parse(text).unwrap().matches(&host())
+    }
+
+    #[test]
+    fn patterns_that_mean_a_host() {
+        for text in [
+            "*",
+            "dev-mysql01",
+            "Dev-MySQL01.US-East-1b",
+            "dev-mysql01.us-east-1b.",
+            "dev-mysql01.us-east-1",
+            "dev-mysql*.us-east-1b",
+            "*.us-east-1",
+            "*.us-*",
+            "dev-mysql?1",
+            "*sql*",
+            "dev-mysql01.acme.private",
+            "dev-mysql01.us-east-1b.acme.public",
+            "*.*.acme",
+            "role:mysql",
+            "Role:My*",
+            "group:d?",
+            "tag:Env",
+            "TAG:Env=Dev=1",
+            "tag:Env=D*",
+            "tag: Env=Dev?1",
+            "tag:aws:stack=",
+            "tag:aws:stack=*",
+            " ! dev-mysql01 ",
+        ] {
+            assert!(means(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_mean_another() {
+        for text in [
+            "dev-mysql0",
+            "dev-mysql011",
+            "mysql01",
+            "dev-mysql01.us-east-1a",
+            "dev-mysql01.us-east",
+            "*.eu-*",
+            "dev_mysql01",
+            "dev-mysql01.other.private",
+            "dev-mysql01.us-east-1b.other",
+            "role:dev-mysql01",
+            "role:mysq",
+            "group:mysql",
+            "tag:env",
+            "tag:Env=dev=1",
+            "tag:Env=",
+            "tag:E*",
+        ] {
+            assert!(!means(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_matches_within_its_part() {
+        for (glob, text, is) in [
+            ("", "", true),
+            ("*", "", true),
+            ("?", "", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "axxbyybzzc", true),
+            ("a*b*c", "axxbyyb", false),
+            ("*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+            ("**", "a", true),
+        ] {
+            assert_eq!(matches(glob, text), is, "{glob} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        for (text, why) in [
+            ("", "a part of it is empty"),
+            ("!", "a part of it is empty"),
+            ("!!a", "wildcards"),
+            ("a..b", "a part of it is empty"),
+            ("a b", "wildcards"),
+            ("ä", "wildcards"),
+            ("a.b.c.d", "a host is written"),
+            ("rolle:x", "before the colon"),
+            ("role:", "a part of it is empty"),
+            ("role:a.b", "wildcards"),
+            ("tag:=x", "tag:key=value"),
+            ("tag:a=\n", ""),
+            ("tag:a\u{7}b=x", "control"),
+            (&"x".repeat(PATTERN_OCTETS_MAX + 1), "512 octets"),
+        ] {
+            match Pattern::parse(text) {
+                Ok(pattern) => assert!(why.is_empty(), "{text:?} is {pattern}"),
+                Err(fault) => assert!(!why.is_empty() && fault.to_string().contains(why), "{fault}"),
+            }
+        }
+    }
+
+    proptest! {
+        /// What is written back is read as the same, and written the same again.
+        #[test]
+        fn patterns_survive_being_written(text in "!?(role:|group:|tag:|TAG:)?[a-zA-Z0-9*?._=:! é-]{0,12}(\\.(private|public|acme))?\\.?") {
+            if let Ok(pattern) = Pattern::parse(&text) {
+                let written = pattern.to_string();
+                prop_assert_eq!(Pattern::parse(&written), Ok(pattern), "{} from {:?}", written, text);
+            }
+        }
+
+        /// Nothing makes reading or matching panic.
+        #[test]
+        fn anything_may_be_asked(text in ".*") {
+            if let Ok(pattern) = Pattern::parse(&text) {
+                pattern.matches(&host());
             }
         }
     }

@@ -34,12 +34,16 @@ pub(crate) async fn status(Extension(app): Extension<Arc<App>>) -> Json<Report> 
             roles: state.roles().count(),
             records: state.record_count(),
             products: state.products().count(),
+            grants: state.grant_count(),
+            entries: state.entry_count(),
         },
         sources: app.sources.all(),
         held: app.keeper.held().into_iter().map(HeldView::from).collect(),
         store: app.keeper.health().trouble.map(|t| StoreTrouble { text: t.text, since_ms: t.since_ms }),
         log_level: app.log.current(),
         dns: app.names.as_ref().map(|names| names.summary()),
+        directory: app.logins.as_ref().map(|logins| logins.summary()),
+        directory_stalls: app.logins.as_ref().map(|logins| logins.stalls()).unwrap_or_default(),
         stalls: Vec::new(),
     };
     report.stalls = status::stalls(&report);

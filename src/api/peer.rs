@@ -64,12 +64,12 @@ impl Token {
     fn allows(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let value = self.value.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(token) = value.as_deref() else {
-            let text = "HTTP only reads here, because [admin] has no token_file; use the control socket";
+            let text = "HTTP only reads the inventory here, because [admin] has no token_file; use the control socket";
             return Err(ApiError::new(StatusCode::FORBIDDEN, text));
         };
         let given = headers.get(AUTHORIZATION).map(|v| v.as_bytes());
         let Some(given) = given.and_then(bearer) else {
-            let text = "writing through HTTP needs the header `Authorization: Bearer TOKEN`";
+            let text = "writing, and reading about access, needs the header `Authorization: Bearer TOKEN` over HTTP";
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, text));
         };
         // Equal time for texts of one length; the length itself is no secret.
@@ -114,6 +114,17 @@ impl Peer {
                 let text = "only root and the user of the node may change anything; others may read";
                 Err(ApiError::new(StatusCode::FORBIDDEN, text))
             }
+            Self::Http(_) => token.allows(headers),
+        }
+    }
+
+    /// Whether the peer may read who may come in: everybody on this machine, and holders of the token.
+    ///
+    /// # Errors
+    /// 401 or 403 with the remedy.
+    pub(crate) fn may_read_access(self, token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
+        match self {
+            Self::Socket(_) => Ok(()),
             Self::Http(_) => token.allows(headers),
         }
     }

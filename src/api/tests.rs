@@ -25,6 +25,8 @@ use super::{
 use crate::{args::LogFormat, clock, logging, node::sources::Sources, status::Facts};
 
 const TOKEN: &str = "a-token-of-tests";
+/// A host that an import of another format defined.
+const HOST_LIST: &str = r#"[{ "name": "web01", "zone": "us-east-1a", "private_ip": "10.0.0.7" }]"#;
 
 struct Node {
     dir: tempfile::TempDir,
@@ -59,6 +61,7 @@ async fn node() -> Node {
         product: Some("acme".into()),
         keeper: keeper.clone(),
         names: None,
+        logins: None,
         sources,
         log,
         token: Arc::new(Token::read(Some(dir.path().join("token"))).unwrap()),
@@ -276,6 +279,22 @@ async fn imports_are_whole_or_not_at_all() {
     let (_, trial) = node.ask("POST", "/v1/hosts:import?format=csv&dry_run=true", csv).await;
     assert_eq!((&trial["added"], node.keeper.state().host_count()), (&json!(2), 0), "{trial}");
     assert_eq!(node.ask("POST", "/v1/hosts:import?format=csv&sync=true", csv).await.0, 200);
+    let next = "name,zone,private_ip\nweb01,us-east-1a,10.0.0.1\nweb03,us-east-1a,10.0.0.3\n";
+    let target = "/v1/hosts:import?format=csv&sync=true&dry_run=true";
+    let trial = node.ask("POST", target, next).await.1;
+    assert_eq!(
+        trial,
+        json!({
+            "added": 1, "changed": 0, "unchanged": 1, "removed": 1, "refused": [],
+            "first_rows": ["remove host web02.us-east-1a.acme", "add host web03.us-east-1a.acme"],
+            "held": ["it removes 1 of the 2 hosts of product acme, more than 30 %"],
+        })
+    );
+    let stranger = node.ask("POST", "/v1/hosts:import?format=json&dry_run=true", HOST_LIST).await.1;
+    let counts = ["added", "changed", "unchanged", "removed"].map(|field| stranger[field].as_u64());
+    assert_eq!(counts, [Some(0); 4], "{stranger}");
+    assert!(stranger["refused"][0].as_str().unwrap().contains("defined twice: by import:csv and by import:json"));
+    assert_eq!((node.keeper.state().position().serial, node.keeper.held()), (1, vec![]), "nothing was done");
     let broken = "name,zone,private_ip\nweb03,us-east-1a,10.0.0.3\nweb04,us-east-1a,nowhere\n";
     let (code, body) = node.ask("POST", "/v1/hosts:import?format=csv&file=hosts.csv", broken).await;
     assert_eq!((code, node.keeper.state().host_count()), (400, 2), "{body}");

@@ -211,7 +211,9 @@ fn trial(trial: &Trial, write: &Write) -> Result<(), Failure> {
         print(&format!("and {} more", all - trial.first_rows.len()))?;
     }
     let Trial { added, changed, unchanged, removed, .. } = trial;
-    print(&format!("would add {added}, change {changed}, remove {removed}, leave {unchanged} as they are"))?;
+    if trial.refused.is_empty() || all > 0 {
+        print(&format!("would add {added}, change {changed}, remove {removed}, leave {unchanged} as they are"))?;
+    }
     for reason in &trial.held {
         print(&format!("would be held until it is accepted: {reason}"))?;
     }

@@ -84,7 +84,10 @@ impl Source<'_> {
         let line = error.span().map(|span| self.line_at(span.start));
         let message = error.message().trim();
         let text = match (unknown_field(message), section) {
-            (Some((key, known)), _) => unknown("key", &format!("`{key}`"), Some(section), key, known.into_iter()),
+            (Some((key, known)), _) => {
+                let place = Some(section).filter(|section| !section.is_empty());
+                unknown("key", &format!("`{key}`"), place, key, known.into_iter())
+            }
             (None, "") => message.replace('\n', "; "),
             (None, _) => {
                 let key = error.span().and_then(|span| self.key_before(span.start));

@@ -8,6 +8,8 @@ use super::{
     problem::{Problem, Source},
 };
 
+mod access;
+
 /// Answers of more octets may be cut into fragments on some paths (DNS flag day 2020).
 const UDP_PAYLOAD_SAFE: u16 = 1232;
 /// Smallest answer size that every resolver must accept (RFC 1035 section 2.3.4).
@@ -26,6 +28,9 @@ pub(crate) fn review(config: &Config) -> Vec<Problem> {
         limits(&mut notes, dns);
         forwarding(&mut notes, dns);
         transfers(&mut notes, dns);
+    }
+    if let Some(directory) = &config.directory {
+        access::review(&mut notes, directory);
     }
     ports(&mut notes, config);
     admin(&mut notes, config);
@@ -157,7 +162,9 @@ fn ports(notes: &mut Notes<'_>, config: &Config) {
     let dns =
         dns.flat_map(|d| [("listen", &d.listen), ("listen_tls", &d.listen_tls), ("listen_https", &d.listen_https)]);
     let dns = dns.flat_map(|(key, all)| all.iter().map(move |a| ("dns", key, *a)));
-    for (section, key, address) in dns.chain(config.admin.listen.map(|a| ("admin", "listen", a))) {
+    let directory = config.directory.iter().flat_map(|d| [("listen", &d.listen), ("listen_tls", &d.listen_tls)]);
+    let directory = directory.flat_map(|(key, all)| all.iter().map(move |a| ("directory", key, *a)));
+    for (section, key, address) in dns.chain(directory).chain(config.admin.listen.map(|a| ("admin", "listen", a))) {
         if address.port() == 0 {
             continue;
         }

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     config::Config,
     exit::{Exit, Failure},
-    names,
+    logins, names,
 };
 
 /// Everybody on the machine may ask; who may write is decided by the peer's credentials.
@@ -23,6 +23,8 @@ const SOCKET_MODE: u32 = 0o666;
 pub(crate) struct Bound {
     /// The DNS part, when `[dns]` is there.
     pub names: Option<names::Bound>,
+    /// The directory part, when `[directory]` is there.
+    pub logins: Option<logins::Bound>,
     /// The HTTP API, when `[admin] listen` is there.
     pub http: Option<TcpListener>,
     /// The control socket.
@@ -35,10 +37,11 @@ pub(crate) struct Bound {
 /// Which address or path cannot be had, and why.
 pub(crate) fn bind(config: &Config) -> Result<Bound, Failure> {
     let names = config.dns.as_ref().map(names::bind).transpose()?;
+    let logins = config.directory.as_ref().map(logins::bind).transpose()?;
     let http = config.admin.listen.map(names::listen).transpose()?;
     let path = &config.admin.socket;
     let control = control(path).map_err(|e| refused(&path.display().to_string(), &e))?;
-    Ok(Bound { names, http, control })
+    Ok(Bound { names, logins, http, control })
 }
 
 fn refused(what: &str, error: &io::Error) -> Failure {

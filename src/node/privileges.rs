@@ -1,9 +1,11 @@
-//! From root to as little as possible: after the ports are bound and before any thread exists.
+//! From root to as little as possible: after the ports are bound and before any thread of ours exists.
 //!
 //! Started as root, the node hands its data folder and the folder of its socket to the user of
 //! `[node] user`, becomes that user, and keeps CAP_NET_BIND_SERVICE alone. Without such a user it
 //! stays uid 0 and drops every other capability. Either way nothing that it starts or reads can
-//! raise its rights again (no_new_privs). Capabilities belong to threads, so this runs first.
+//! raise its rights again (no_new_privs). Capabilities belong to threads, so this runs first; only the
+//! allocator's thread is there already. Becoming a user takes everything from it; where there is no such
+//! user it stays root with its capabilities.
 
 use std::{
     collections::HashSet,

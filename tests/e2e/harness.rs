@@ -40,6 +40,12 @@ pub(crate) fn free_address() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
+/// An address on which port 53 is free and that no other test was given.
+pub(crate) fn own_loopback() -> Ipv4Addr {
+    let [high, low] = free_port().to_be_bytes();
+    Ipv4Addr::new(127, 53, high, low)
+}
+
 /// Repeats `probe` until it returns something; panics with `what` when it takes too long.
 pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -106,6 +112,10 @@ impl Process {
         Self { name: name.into(), child, log }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -152,6 +162,8 @@ impl Drop for Process {
 pub(crate) struct Setup {
     /// Files of the inventory folder: name and text. None: no folder is configured.
     pub(crate) inventory: Vec<(&'static str, String)>,
+    /// Further lines of `[node]`.
+    pub(crate) node: &'static str,
     /// Further lines of `[dns]`, then further tables. `{dir}` stands for the node's folder.
     pub(crate) dns: String,
     /// Files beside the configuration: name and text.
@@ -181,9 +193,10 @@ impl Node {
         let (dns, http) = (setup.listen.unwrap_or_else(free_address), free_address());
         let data = setup.data_dir.unwrap_or_else(|| path.join("data"));
         let mut config = format!(
-            "[node]\nname = \"test\"\nregion = \"us-east-1\"\ndata_dir = {data:?}\n\
+            "[node]\nname = \"test\"\nregion = \"us-east-1\"\ndata_dir = {data:?}\n{}\n\
              [admin]\nlisten = \"{http}\"\nsocket = {:?}\n\
              [inventory]\nproduct = \"acme\"\n",
+            setup.node,
             path.join("control.sock")
         );
         if !setup.inventory.is_empty() {

@@ -5,14 +5,25 @@
 //! logged is printed when its test fails. Nothing here uses the product's own parsers: see `message`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod asking;
+mod authority;
 mod clients;
+mod delegated;
+mod directory_clients;
 mod harness;
+mod instance;
 mod limits;
+mod logins;
 mod message;
 mod names;
 mod peers;
+mod privileges;
 mod questions;
 mod quickstart;
 mod readme;
+mod region;
+mod relay;
 mod secondaries;
+mod slapd;
+mod upstream;
 mod worst_day;

@@ -35,6 +35,11 @@ pub(crate) fn records() -> String {
         record("ns1.sub.acme.private", "A", "192.0.2.5"),
         record("ns1.sub.acme.private", "AAAA", "2001:db8::5"),
         record("ns2.sub.acme.private", "A", "192.0.2.6"),
+        record("lab.in.acme.private", "SOA", "ns1.acme.private. hostmaster.acme.private. 7 3600 600 604800 30"),
+        record("lab.in.acme.private", "NS", "ns.lab.in.acme.private."),
+        record("lab.in.acme.private", "NS", "ns1.acme.private."),
+        record("ns.lab.in.acme.private", "A", "192.0.2.9"),
+        record("ns.lab.in.acme.private", "TXT", "\"only in its own zone\""),
         record("mail.acme.private", "A", "192.0.2.7"),
         record("mail.acme.private", "AAAA", "2001:db8::7"),
         record("mail.acme.private", "MX", "5 mail.acme.private."),
@@ -116,11 +121,14 @@ pub(crate) fn questions(existing: &[(String, String)], count: usize) -> Vec<Ques
                 9 => format!("nx{number:x}.{owner}"),
                 // Parents: empty non-terminals, apexes, names above all zones.
                 10 => owner.split_once('.').map_or(owner.clone(), |(_, parent)| parent.to_owned()),
-                11 => owner.splitn(3, '.').last().unwrap_or(".").to_owned(),
+                11 => owner.splitn(3, '.').last().filter(|name| !name.is_empty()).unwrap_or(".").to_owned(),
                 12 => format!("w{number:x}.wild.acme.private."),
                 13 => format!("a.b{number:x}.wild.acme.private."),
                 14 => format!("w{number:x}.alias.acme.private."),
                 15 => format!("{}.old.acme.private.", random.pick(&["www", "mail", "nope", "a.b"])),
+                16 if random.below(3) == 0 => {
+                    format!("{}in.acme.private.", random.pick(&["", "lab.", "ns.lab.", "x."]))
+                }
                 16 => format!("{}sub.acme.private.", random.pick(&["", "www.", "ns1.", "a.b.c."])),
                 17 => {
                     let apex = ["chain1", "dangling", "outside", "intowild", "intosub", "big", "mid", "mail", "*.wild"];

@@ -20,7 +20,7 @@ fn nsd_knot_and_bind_follow_and_give_the_same_answers() {
     let plan = Plan::new();
     let node = primary(&plan);
     let zones = zones_of(&node);
-    for name in ["acme.private", "acme.public"] {
+    for name in ["acme.private", "acme.public", "lab.in.acme.private"] {
         assert!(zones.iter().any(|zone| zone == name), "no zone {name} in {zones:?}");
     }
     let mut secondaries = plan.start(node.dir.path(), node.dns, &zones);
@@ -33,6 +33,7 @@ fn nsd_knot_and_bind_follow_and_give_the_same_answers() {
     assert_ne!(before, Some(after), "1,000 changes and the same serial");
     incremental(&node, &secondaries, before.unwrap());
     let existing = same_zones(&node, &secondaries, &zones);
+    delegated(&node, &secondaries);
 
     let differences = compare(node.dns, &secondaries, &questions(&existing, QUESTIONS));
     assert!(
@@ -62,8 +63,15 @@ fn zones_of(node: &Node) -> Vec<String> {
     let mut apexes = BTreeSet::new();
     let reverse_v6 = format!("{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(24));
     let reverse_ula = format!("{}0.1.0.0.0.0.d.f.ip6.arpa", "0.".repeat(24));
-    let names =
-        ["acme.private", "acme.public", "1.0.1.10.in-addr.arpa", "1.0.2.10.in-addr.arpa", "1.0.3.10.in-addr.arpa"];
+    wait_for("the inventory", || (!node.addresses("ns.lab.in.acme.private").is_empty()).then_some(()));
+    let names = [
+        "acme.private",
+        "lab.in.acme.private",
+        "acme.public",
+        "1.0.1.10.in-addr.arpa",
+        "1.0.2.10.in-addr.arpa",
+        "1.0.3.10.in-addr.arpa",
+    ];
     for name in names.into_iter().chain([&*reverse_v6, &*reverse_ula, "1.0.51.198.in-addr.arpa"]) {
         let reply = node.ask(name, rtype::SOA);
         apexes.extend(
@@ -121,6 +129,19 @@ fn same_zones(node: &Node, secondaries: &[Secondary], zones: &[String]) -> Vec<(
     existing
 }
 
+/// A zone inside another is delegated in the upper one, with the address of its server, which has changed since.
+fn delegated(node: &Node, secondaries: &[Secondary]) {
+    let lines: Vec<_> = transfer(node.dns, "acme.private", Some(&KEY));
+    let below = |line: &&String| line.split(' ').next().is_some_and(|owner| owner.ends_with("in.acme.private."));
+    let ours: Vec<_> =
+        lines.iter().filter(below).map(|line| line.split(' ').skip(3).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(ours, ["NS ns.lab.in.acme.private.", "NS ns1.acme.private.", "A 192.0.2.10", "A 192.0.2.9"]);
+    for secondary in secondaries {
+        let theirs = transfer(secondary.address, "acme.private", None);
+        assert_eq!(theirs.iter().filter(below).count(), 4, "{}: {theirs:?}", secondary.name);
+    }
+}
+
 /// 1,000 changes in as many change sets: hosts and records added, changed and removed.
 fn thousand_changes(node: &Node) {
     for i in 0..400 {
@@ -134,6 +155,7 @@ fn thousand_changes(node: &Node) {
         let (owner, text) = (format!("r{}.static.acme.private", i % 150), format!("\"change {i}\""));
         node.command(&["record", "add", &owner, "TXT", &text]).expect_ok();
     }
+    node.command(&["record", "add", "ns.lab.in.acme.private", "A", "192.0.2.10"]).expect_ok();
     // And what only a file can do: many rows in one change set.
     node.write_inventory("more.toml", &(hosts(HOSTS, 60) + &host("one-more", "eu-west-1b", "10.200.0.1", &["web"])));
     wait_for("the new file", || (!node.addresses("one-more.eu-west-1b.acme.private").is_empty()).then_some(()));

@@ -110,6 +110,16 @@ fn start<F, Fut>(
     });
 }
 
+/// Turns a plain connection into one under TLS, as StartTLS does (RFC 4511 section 4.14.2). `None`
+/// when the handshake failed or took too long, which is counted, or when the connection is under TLS
+/// already. The caller makes sure that nothing of the plain stream is left in its own buffer.
+pub async fn start_tls(stream: Stream, identity: &TlsIdentity, peer: SocketAddr, limits: &Limits) -> Option<Stream> {
+    match stream {
+        Stream::Plain(socket) => handshake(TlsAcceptor::from(identity.config()), socket, peer, limits).await,
+        Stream::Tls(_) => None,
+    }
+}
+
 async fn handshake(acceptor: TlsAcceptor, socket: TcpStream, peer: SocketAddr, limits: &Limits) -> Option<Stream> {
     match timeout(limits.handshake, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),

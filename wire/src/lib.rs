@@ -2,14 +2,15 @@
 #![warn(missing_docs)]
 
 pub mod accept;
-pub mod client;
+pub mod blocking;
 pub mod limits;
 pub mod listen;
+pub mod peer;
 pub mod stream;
 pub mod tls;
+pub mod upstream;
 
-pub use accept::accept_loop;
-pub use client::TlsClient;
+pub use accept::{accept_loop, start_tls};
 pub use limits::Limits;
 pub use listen::listen;
 pub use stream::Stream;

@@ -28,6 +28,18 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
+
+    /// The names in the certificate that the client presented and that was verified against the
+    /// identity's client roots; none without one. See [`peer::names`](crate::peer::names).
+    pub fn peer_names(&self) -> Vec<String> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Tls(stream) => {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                chain.first().map(crate::peer::names).unwrap_or_default()
+            }
+        }
+    }
 }
 
 impl AsyncRead for Stream {

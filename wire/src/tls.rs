@@ -3,6 +3,10 @@
 //! An identity is read once at start and again on demand. A failed reload leaves the former
 //! certificate in use, so a half-written file never takes a listener down. Connections that exist
 //! keep the certificate with which they began.
+//!
+//! With roots for clients a client may present a certificate, and one that does not lead to these
+//! roots ends the handshake. Nobody has to present one: what a client without a certificate may do
+//! is the protocol's business.
 
 use std::{
     fs::File,
@@ -13,8 +17,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
 /// Octets that a PEM file may have. A chain of ten certificates needs about 20 KiB.
@@ -45,6 +51,11 @@ pub enum TlsError {
     /// No certificate in the file.
     #[error("{0} holds no certificate; it must contain a line -----BEGIN CERTIFICATE-----, the server's own first")]
     NoCertificate(PathBuf),
+    /// No certificate in a file of roots.
+    #[error(
+        "{0} holds no certificate; it must contain the certificates of the authorities that we believe, as PEM text"
+    )]
+    NoRoots(PathBuf),
     /// No private key in the file.
     #[error("{0} holds no private key; it must contain an unencrypted key in PKCS#8, PKCS#1 or SEC1 form")]
     NoKey(PathBuf),
@@ -58,6 +69,14 @@ pub enum TlsError {
         certificate: PathBuf,
         /// File of the key.
         key: PathBuf,
+        /// What the TLS library said.
+        reason: String,
+    },
+    /// The roots for clients are readable but cannot be used.
+    #[error("the client roots in {path} cannot be used: {reason}; put the CA's own certificate there")]
+    ClientRoots {
+        /// The file.
+        path: PathBuf,
         /// What the TLS library said.
         reason: String,
     },
@@ -79,6 +98,7 @@ pub struct TlsIdentity(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
+    client_ca: Option<PathBuf>,
     alpn: Vec<Vec<u8>>,
     config: ArcSwap<ServerConfig>,
 }
@@ -87,17 +107,38 @@ impl TlsIdentity {
     /// Reads a PEM chain (the server's own certificate first) and its key; offers `alpn`, for
     /// example `[b"dot"]`. TLS 1.2 and 1.3, no client certificates.
     pub fn load(certificate: &Path, key: &Path, alpn: &[&[u8]]) -> Result<Self, TlsError> {
+        Self::open(certificate, key, None, alpn)
+    }
+
+    /// As [`load`](Self::load), and clients may present certificates that lead to the roots in `client_ca`.
+    pub fn load_with_clients(
+        certificate: &Path,
+        key: &Path,
+        client_ca: &Path,
+        alpn: &[&[u8]],
+    ) -> Result<Self, TlsError> {
+        Self::open(certificate, key, Some(client_ca), alpn)
+    }
+
+    fn open(certificate: &Path, key: &Path, client_ca: Option<&Path>, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|id| id.to_vec()).collect();
-        let config = ArcSwap::from(server_config(certificate, key, &alpn)?);
-        Ok(Self(Arc::new(Inner { certificate: certificate.into(), key: key.into(), alpn, config })))
+        let config = ArcSwap::from(server_config(certificate, key, client_ca, &alpn)?);
+        let client_ca = client_ca.map(Into::into);
+        Ok(Self(Arc::new(Inner { certificate: certificate.into(), key: key.into(), client_ca, alpn, config })))
     }
 
     /// Reads the same files again; connections accepted from now on see the new certificate. On an
     /// error the former one stays.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = server_config(&self.0.certificate, &self.0.key, &self.0.alpn)?;
-        self.0.config.store(config);
+        let inner = &self.0;
+        let config = server_config(&inner.certificate, &inner.key, inner.client_ca.as_deref(), &inner.alpn)?;
+        inner.config.store(config);
         Ok(())
+    }
+
+    /// Whether clients may present certificates.
+    pub fn knows_clients(&self) -> bool {
+        self.0.client_ca.is_some()
     }
 
     /// What a new connection is accepted with.
@@ -106,33 +147,70 @@ impl TlsIdentity {
     }
 }
 
-fn server_config(certificate: &Path, key: &Path, alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::Pem { path: certificate.into(), reason: error.to_string() })?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate(certificate.into()));
-    }
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => TlsError::NoKey(key.into()),
-        other => TlsError::Pem { path: key.into(), reason: other.to_string() },
-    })?;
+fn server_config(
+    certificate: &Path,
+    key: &Path,
+    client_ca: Option<&Path>,
+    alpn: &[Vec<u8>],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let (chain, secret) = chain_and_key(certificate, key)?;
     let unusable = |error: rustls::Error| TlsError::Unusable {
         certificate: certificate.into(),
         key: key.into(),
         reason: error.to_string(),
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = match client_ca {
+        Some(path) => client_verifier(path, provider.clone())?,
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, secret)
         .map_err(unusable)?;
     config.alpn_protocols = alpn.to_vec();
     Ok(Arc::new(config))
 }
 
+/// The chain of one PEM file and the key of another.
+pub(crate) fn chain_and_key(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = certificates(certificate)?;
+    let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => TlsError::NoKey(key.into()),
+        other => TlsError::Pem { path: key.into(), reason: other.to_string() },
+    })?;
+    Ok((chain, secret))
+}
+
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::Pem { path: path.into(), reason: error.to_string() })?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate(path.into()));
+    }
+    Ok(chain)
+}
+
+fn client_verifier(path: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let bad = |reason: String| TlsError::ClientRoots { path: path.into(), reason };
+    let mut roots = RootCertStore::empty();
+    for root in certificates(path)? {
+        roots.add(root).map_err(|error| bad(error.to_string()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| bad(error.to_string()))
+}
+
+/// The octets of a PEM file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |error: std::io::Error| TlsError::Unreadable { path: path.into(), reason: error.to_string() };
     let mut bytes = Vec::new();

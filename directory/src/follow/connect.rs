@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
     time::{self, Instant},
 };
-use wire::TlsClient;
+use wire::upstream::TlsUpstream;
 
 use super::{
     address::Address,
@@ -146,7 +146,7 @@ pub(super) async fn open(upstream: Upstream, url: String) -> Result<Connection, 
             return gate::open(stream).map_err(|cause| unreachable(cause.to_string()));
         }
         let roots = upstream.ca_file.clone();
-        let tls = tokio::task::spawn_blocking(move || TlsClient::load(roots.as_deref())).await;
+        let tls = tokio::task::spawn_blocking(move || TlsUpstream::load(roots.as_deref())).await;
         let tls = tls.map_err(|_| unreachable("the node is stopping".into()))??;
         if !address.tls {
             start_tls(&mut stream, &url).await?;

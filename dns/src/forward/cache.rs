@@ -38,6 +38,8 @@ pub(super) struct Key {
     pub(super) dnssec: bool,
     /// CD: the reply was not validated.
     pub(super) cd: bool,
+    /// Apex of the delegated zone whose servers are asked; empty for the resolvers behind us.
+    pub(super) cut: Box<[u8]>,
 }
 
 /// A reply or a failure with its times, in milliseconds of the forwarder's clock.
@@ -132,7 +134,7 @@ impl Cache {
 }
 
 fn weight(key: &Key, entry: &Arc<Entry>) -> u32 {
-    let octets = OVERHEAD + key.name.len() + entry.kept.size();
+    let octets = OVERHEAD + key.name.len() + key.cut.len() + entry.kept.size();
     u32::try_from(octets.max(ENTRY_MIN)).unwrap_or(u32::MAX)
 }
 
@@ -143,7 +145,7 @@ mod tests {
 
     fn key(index: usize) -> Key {
         let name = [b"\x08".as_slice(), format!("{index:08}").as_bytes(), b"\0"].concat();
-        Key { name: name.into(), rtype: 1, class: 1, dnssec: false, cd: false }
+        Key { name: name.into(), rtype: 1, class: 1, dnssec: false, cd: false, cut: Box::default() }
     }
 
     fn with_ttl(ttl: Option<u32>, negative: bool) -> Entry {

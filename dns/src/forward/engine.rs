@@ -11,7 +11,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -25,10 +25,13 @@ use tokio::{
 };
 
 use super::{
+    BadForward,
     cache::{Cache, Entry, Freshness, Key, RECHECK_MS, STALE_TTL},
+    check::check_upstreams,
+    delegated::Delegates,
     kept::Kept,
     message::{Query, ede, truncate},
-    upstream::{Failure, Upstream, UpstreamState},
+    upstream::{Failure, TIMEOUT, Upstream, UpstreamState},
 };
 use crate::{
     config::Config,
@@ -36,7 +39,7 @@ use crate::{
 };
 
 /// Questions to the resolvers at once. Each takes a socket per resolver that it is sent to, two at
-/// most, so this stays below the usual limit of 1024 open files.
+/// most, so this stays below the usual limit of 1024 open files, with the questions to delegated zones too.
 pub const UNDER_WAY_MAX: usize = 384;
 /// Clients that may wait for one question.
 pub const WAITERS_MAX: usize = 256;
@@ -47,46 +50,6 @@ pub const STALE_AFTER: Duration = Duration::from_millis(1_800);
 /// While the resolvers fail, stale names are asked for once in this time.
 const PROBE_MS: u64 = 5_000;
 const MESSAGE_MAX: usize = 65_535;
-
-/// A list of resolvers that cannot work.
-#[derive(Debug, thiserror::Error)]
-pub enum BadForward {
-    /// Queries would come back to us for ever.
-    #[error(
-        "forward names {upstream}, but that is our own listen address {listen}; name the resolver behind us instead"
-    )]
-    Loop {
-        /// The resolver.
-        upstream: SocketAddr,
-        /// Our address.
-        listen: SocketAddr,
-    },
-    /// An address that nobody answers at.
-    #[error("forward names {0}, which is no address of a resolver; write ADDRESS:53")]
-    Address(SocketAddr),
-    /// The library refuses.
-    #[error("cannot set up forwarding: {0}")]
-    Setup(String),
-}
-
-/// Checks the resolvers against our own addresses. An address of ours that listens on all
-/// interfaces is known to collide with loopback addresses only.
-pub fn check_upstreams(upstreams: &[SocketAddr], listen: &[SocketAddr]) -> Result<(), BadForward> {
-    for &upstream in upstreams {
-        let ip = upstream.ip().to_canonical();
-        if ip.is_unspecified() || ip.is_multicast() || upstream.port() == 0 || ip == IpAddr::from([255; 4]) {
-            return Err(BadForward::Address(upstream));
-        }
-        let collides = |ours: &&SocketAddr| {
-            let own = ours.ip().to_canonical();
-            ours.port() == upstream.port() && (own == ip || own.is_unspecified() && ip.is_loopback())
-        };
-        if let Some(&listen) = listen.iter().find(collides) {
-            return Err(BadForward::Loop { upstream, listen });
-        }
-    }
-    Ok(())
-}
 
 /// Counts since the start.
 #[derive(Debug, Default)]
@@ -99,7 +62,7 @@ pub struct Counters {
     pub stale: AtomicU64,
     /// Questions that joined one under way.
     pub shared: AtomicU64,
-    /// Questions to the resolvers.
+    /// Questions to the resolvers and to the servers of delegated zones.
     pub upstream_queries: AtomicU64,
     /// Questions that all resolvers failed at, time-outs not counted.
     pub upstream_failures: AtomicU64,
@@ -111,19 +74,28 @@ pub struct Counters {
 
 /// Forwards questions. Cheap to clone; all clones share the cache.
 #[derive(Clone)]
-pub struct Forwarder(Arc<Inner>);
+pub struct Forwarder(pub(super) Arc<Inner>);
 
-struct Inner {
+/// What one list of servers has for itself.
+pub(super) struct Inner {
     upstream: Upstream,
+    room: Arc<Semaphore>,
+    /// Zero while the servers answer, else when the next probe may go out.
+    probe_ms: AtomicU64,
+    pub(super) shared: Arc<Shared>,
+    /// Those who ask the servers of delegated zones; none for such a one itself.
+    pub(super) delegates: Option<Delegates>,
+}
+
+/// What the resolvers behind us and the servers of delegated zones have in common.
+pub(super) struct Shared {
     cache: Cache,
     under_way: Mutex<HashMap<Key, watch::Sender<Option<Arc<Entry>>>>>,
-    room: Arc<Semaphore>,
     counters: Counters,
     stale_ms: u64,
     payload: u16,
     start: Instant,
-    /// Zero while the resolvers answer, else when the next probe may go out.
-    probe_ms: AtomicU64,
+    pub(super) listen: Vec<SocketAddr>,
 }
 
 /// An entry and how it is given.
@@ -137,41 +109,52 @@ impl Forwarder {
     /// A forwarder to `config.forward`, with an empty cache.
     pub fn new(config: &Config) -> Result<Self, BadForward> {
         check_upstreams(&config.forward, &config.listen)?;
-        let upstream = Upstream::new(&config.forward).map_err(|error| BadForward::Setup(error.to_string()))?;
-        Ok(Self(Arc::new(Inner {
-            upstream,
+        let shared = Shared {
             cache: Cache::new(config.cache_entries_max),
             under_way: Mutex::default(),
-            room: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
             counters: Counters::default(),
             stale_ms: u64::from(config.serve_stale_s) * 1000,
             payload: config.udp_payload_max,
             start: Instant::now(),
-            probe_ms: AtomicU64::new(0),
-        })))
+            listen: config.listen.clone(),
+        };
+        let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+        Self::to(&config.forward, TIMEOUT, Arc::new(shared), room, Some(Delegates::default()))
+    }
+
+    /// A forwarder to these servers, each of which has `patience` to answer.
+    pub(super) fn to(
+        servers: &[SocketAddr],
+        patience: Duration,
+        shared: Arc<Shared>,
+        room: Arc<Semaphore>,
+        delegates: Option<Delegates>,
+    ) -> Result<Self, BadForward> {
+        let upstream = Upstream::new(servers, patience).map_err(|error| BadForward::Setup(error.to_string()))?;
+        Ok(Self(Arc::new(Inner { upstream, room, probe_ms: AtomicU64::new(0), shared, delegates })))
     }
 
     /// The reply to a query with one question. Never longer than a frame; for UDP the caller
     /// truncates. The OPT, if the client sent one, is the last record. Empty for what is no query.
     pub async fn forward(&self, query: &[u8]) -> Vec<u8> {
         let Some(query) = Query::parse(query) else { return Vec::new() };
-        self.0.counters.queries.fetch_add(1, Relaxed);
+        self.0.shared.counters.queries.fetch_add(1, Relaxed);
         let meta = matches!(query.rtype, rtype::OPT | rtype::TSIG..=rtype::MAILA);
         if query.class != CLASS_IN || meta {
             let mut reply = query.reply(if meta { rcode::NOTIMP } else { rcode::REFUSED }, false);
-            query.append_opt(&mut reply, self.0.payload, None);
+            query.append_opt(&mut reply, self.0.shared.payload, None);
             return reply;
         }
         let answer = self.resolve(&key_of(&query)).await;
         let mut reply = answer.write(&query);
-        query.append_opt(&mut reply, self.0.payload, answer.error());
+        query.append_opt(&mut reply, self.0.shared.payload, answer.error());
         truncate(&mut reply, MESSAGE_MAX);
         reply
     }
 
     /// What happened so far.
     pub fn counters(&self) -> &Counters {
-        &self.0.counters
+        &self.0.shared.counters
     }
 
     /// Each resolver with its health, the reason and the age of that.
@@ -181,22 +164,22 @@ impl Forwarder {
 
     /// Entries in the cache and octets charged for them.
     pub fn cache_size(&self) -> (u64, u64) {
-        self.0.cache.size()
+        self.0.shared.cache.size()
     }
 
     /// Forgets everything, stale entries included.
     pub fn clear_cache(&self) {
-        self.0.cache.clear();
+        self.0.shared.cache.clear();
     }
 
     pub(super) async fn resolve(&self, key: &Key) -> Answer {
         let inner = &self.0;
         let now = inner.now_ms();
-        let held = inner.cache.get(key);
-        let freshness = held.as_ref().map_or(Freshness::Gone, |entry| entry.freshness(now, inner.stale_ms));
+        let held = inner.shared.cache.get(key);
+        let freshness = held.as_ref().map_or(Freshness::Gone, |entry| entry.freshness(now, inner.shared.stale_ms));
         let stale = match (held, freshness) {
             (Some(entry), Freshness::Fresh) => {
-                inner.counters.hits.fetch_add(1, Relaxed);
+                inner.shared.counters.hits.fetch_add(1, Relaxed);
                 return Answer { entry, stale: false, now_ms: now };
             }
             (Some(entry), Freshness::Stale) => Some(entry),
@@ -208,7 +191,7 @@ impl Forwarder {
             return inner.stale_answer(entry.clone(), now);
         }
         let Some(mut outcome) = self.ask(key) else {
-            inner.counters.shed.fetch_add(1, Relaxed);
+            inner.shared.counters.shed.fetch_add(1, Relaxed);
             let shed =
                 || Entry::failure(rcode::SERVFAIL, now, (ede::NO_REACHABLE_AUTHORITY, "too many questions under way"));
             return stale.map_or_else(|| fresh(shed(), now), |entry| inner.stale_answer(entry, now));
@@ -239,12 +222,12 @@ impl Forwarder {
     /// Joins the question under way or starts it; `None` beyond the limits.
     fn ask(&self, key: &Key) -> Option<watch::Receiver<Option<Arc<Entry>>>> {
         let inner = &self.0;
-        let mut under_way = inner.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = inner.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = under_way.get(key) {
             if sender.receiver_count() >= WAITERS_MAX {
                 return None;
             }
-            inner.counters.shared.fetch_add(1, Relaxed);
+            inner.shared.counters.shared.fetch_add(1, Relaxed);
             return Some(sender.subscribe());
         }
         let permit = inner.room.clone().try_acquire_owned().ok()?;
@@ -254,7 +237,7 @@ impl Forwarder {
         let guard = UnderWay { inner: inner.clone(), key: key.clone() };
         tokio::spawn(async move {
             let (_permit, inner, key) = (permit, &guard.inner, &guard.key);
-            inner.counters.upstream_queries.fetch_add(1, Relaxed);
+            inner.shared.counters.upstream_queries.fetch_add(1, Relaxed);
             let outcome = timeout(DEADLINE, inner.upstream.ask(key)).await.unwrap_or(Err(Failure::Timeout));
             let entry = inner.settle(key, outcome);
             sender.send_replace(Some(entry));
@@ -271,13 +254,13 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.inner.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.inner.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
 impl Inner {
     fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+        self.shared.start.elapsed().as_millis() as u64
     }
 
     /// While the resolvers fail, one question per `PROBE_MS` may find out whether they are back.
@@ -287,7 +270,7 @@ impl Inner {
     }
 
     fn stale_answer(&self, entry: Arc<Entry>, now_ms: u64) -> Answer {
-        self.counters.stale.fetch_add(1, Relaxed);
+        self.shared.counters.stale.fetch_add(1, Relaxed);
         Answer { entry, stale: true, now_ms }
     }
 
@@ -299,44 +282,50 @@ impl Inner {
         let parsed = outcome.and_then(|reply| Kept::parse(&reply, &question).ok_or(Failure::Network));
         let (entry, reached) = match parsed {
             Ok(kept) => (Entry::reply(kept, now), true),
-            Err(Failure::Lame(code)) => {
-                self.counters.upstream_failures.fetch_add(1, Relaxed);
-                (
-                    Entry::failure(code, now, (ede::NO_REACHABLE_AUTHORITY, "the resolvers behind us cannot answer")),
-                    true,
-                )
-            }
-            Err(Failure::Timeout) => {
-                self.counters.timeouts.fetch_add(1, Relaxed);
-                (
-                    Entry::failure(
-                        rcode::SERVFAIL,
-                        now,
-                        (ede::NO_REACHABLE_AUTHORITY, "no resolver behind us answers"),
-                    ),
-                    false,
-                )
-            }
-            Err(Failure::Network) => {
-                self.counters.upstream_failures.fetch_add(1, Relaxed);
-                (
-                    Entry::failure(rcode::SERVFAIL, now, (ede::NETWORK_ERROR, "no resolver behind us can be reached")),
-                    false,
-                )
+            Err(failure) => {
+                let timed_out = matches!(failure, Failure::Timeout);
+                let counters = &self.shared.counters;
+                let counter = if timed_out { &counters.timeouts } else { &counters.upstream_failures };
+                counter.fetch_add(1, Relaxed);
+                let (code, error) = explain(&failure, key.cut.is_empty());
+                (Entry::failure(code, now, error), matches!(failure, Failure::Lame(_)))
             }
         };
         self.probe_ms.store(if reached { 0 } else { now + PROBE_MS }, Relaxed);
         let entry = Arc::new(entry);
-        let held = self.cache.get(key).filter(|held| held.failure.is_none());
+        let held = self.shared.cache.get(key).filter(|held| held.failure.is_none());
         match held {
-            Some(held) if entry.failure.is_some() && held.freshness(now, self.stale_ms) != Freshness::Gone => {
+            Some(held) if entry.failure.is_some() && held.freshness(now, self.shared.stale_ms) != Freshness::Gone => {
                 held.retry_ms.store(if reached { now + RECHECK_MS } else { 0 }, Relaxed);
             }
-            _ if entry.expires_ms > now => self.cache.insert(key.clone(), entry.clone()),
+            _ if entry.expires_ms > now => self.shared.cache.insert(key.clone(), entry.clone()),
             _ => {}
         }
         entry
     }
+}
+
+/// Response code and extended error for a failure of the resolvers behind us, or of a delegated zone's servers. That
+/// such a server refuses is nothing that the client could mend: SERVFAIL.
+fn explain(failure: &Failure, resolvers: bool) -> (u16, (u16, &'static str)) {
+    let (code, error, texts) = match failure {
+        Failure::Lame(code) => (
+            if resolvers { *code } else { rcode::SERVFAIL },
+            ede::NO_REACHABLE_AUTHORITY,
+            ["the resolvers behind us cannot answer", "the servers of the delegated zone cannot answer"],
+        ),
+        Failure::Timeout => (
+            rcode::SERVFAIL,
+            ede::NO_REACHABLE_AUTHORITY,
+            ["no resolver behind us answers", "no server of the delegated zone answers"],
+        ),
+        Failure::Network => (
+            rcode::SERVFAIL,
+            ede::NETWORK_ERROR,
+            ["no resolver behind us can be reached", "no server of the delegated zone can be reached"],
+        ),
+    };
+    (code, (error, texts[usize::from(!resolvers)]))
 }
 
 impl Answer {
@@ -345,7 +334,7 @@ impl Answer {
         self.entry.kept.write(query, ttl)
     }
 
-    fn error(&self) -> Option<(u16, &'static str)> {
+    pub(super) fn error(&self) -> Option<(u16, &'static str)> {
         match self.stale {
             true if self.entry.kept.rcode == rcode::NXDOMAIN => Some((ede::STALE_NXDOMAIN_ANSWER, "")),
             true => Some((ede::STALE_ANSWER, "")),
@@ -365,24 +354,6 @@ pub(super) fn key_of(query: &Query) -> Key {
         class: query.class,
         dnssec: query.edns.is_some_and(|edns| edns.dnssec),
         cd: query.cd,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn upstreams_that_are_ourselves() {
-        let check = |upstream: &str, listen: &str| {
-            check_upstreams(&[upstream.parse().unwrap()], &[listen.parse().unwrap()]).map_err(|error| error.to_string())
-        };
-        assert!(check("169.254.169.253:53", "10.0.0.2:53").is_ok());
-        assert!(check("10.0.0.2:5353", "10.0.0.2:53").is_ok());
-        assert!(check("10.0.0.2:53", "10.0.0.2:53").unwrap_err().contains("our own listen address"));
-        assert!(check("[::ffff:10.0.0.2]:53", "10.0.0.2:53").is_err());
-        assert!(check("127.0.0.1:53", "0.0.0.0:53").is_err());
-        assert!(check("0.0.0.0:53", "10.0.0.2:53").unwrap_err().contains("no address of a resolver"));
-        assert!(check("10.0.0.3:0", "10.0.0.2:53").is_err());
+        cut: Box::default(),
     }
 }

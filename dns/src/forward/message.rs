@@ -81,7 +81,7 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The end of the question section of a message with one question.
-pub(super) fn question_end(message: &[u8]) -> Option<usize> {
+pub(crate) fn question_end(message: &[u8]) -> Option<usize> {
     if u16_at(message, 4)? != 1 {
         return None;
     }
@@ -220,20 +220,21 @@ impl Query {
     /// Appends an OPT if the client sent one: our payload size, DO as sent, an extended error.
     pub fn append_opt(&self, reply: &mut Vec<u8>, payload: u16, error: Option<(u16, &str)>) {
         let Some(edns) = self.edns else { return };
-        let options = error.map_or(0, |(_, text)| 6 + text.len()) as u16;
+        let options = error.map(|(code, text)| extended_error(code, text)).unwrap_or_default();
         reply.extend_from_slice(&[0, 0, rtype::OPT as u8]);
         reply.extend_from_slice(&payload.to_be_bytes());
         reply.extend_from_slice(&[0, 0, if edns.dnssec { 0x80 } else { 0 }, 0]);
-        reply.extend_from_slice(&options.to_be_bytes());
-        if let Some((code, text)) = error {
-            reply.extend_from_slice(&OPTION_EDE.to_be_bytes());
-            reply.extend_from_slice(&(options - 4).to_be_bytes());
-            reply.extend_from_slice(&code.to_be_bytes());
-            reply.extend_from_slice(text.as_bytes());
-        }
+        reply.extend_from_slice(&(options.len() as u16).to_be_bytes());
+        reply.extend_from_slice(&options);
         let additional = u16_at(reply, 10).unwrap_or_default();
         put_u16(reply, 10, additional + 1);
     }
+}
+
+/// An extended error as an EDNS option (RFC 8914 section 2). The texts are ours and short.
+pub(crate) fn extended_error(code: u16, text: &str) -> Vec<u8> {
+    let length = (2 + text.len()) as u16;
+    [&OPTION_EDE.to_be_bytes()[..], &length.to_be_bytes(), &code.to_be_bytes(), text.as_bytes()].concat()
 }
 
 /// Adds options in wire form to the OPT, which is the last record of a reply that
@@ -309,7 +310,7 @@ pub(super) fn set_counts(reply: &mut [u8], counts: [u16; 3]) {
 }
 
 /// Sets the response code in the header.
-pub(super) fn set_rcode(reply: &mut [u8], rcode: u16) {
+pub(crate) fn set_rcode(reply: &mut [u8], rcode: u16) {
     if let Some(flags) = reply.get_mut(3) {
         *flags = *flags & 0xf0 | (rcode & 0x0f) as u8;
     }

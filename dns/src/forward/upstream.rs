@@ -37,7 +37,7 @@ use super::cache::Key;
 use crate::rr::{rcode, rtype};
 
 /// Time for one resolver, repeats included.
-const TIMEOUT: Duration = Duration::from_millis(3_500);
+pub(super) const TIMEOUT: Duration = Duration::from_millis(3_500);
 /// Queries at once over one TCP connection to a resolver.
 const TCP_PIPELINE_MAX: usize = 128;
 /// Payload size in our queries: fits every path without fragments.
@@ -86,7 +86,8 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(addresses: &[SocketAddr]) -> Result<Self, NetError> {
+    /// `patience` is the time for one of them, repeats included.
+    pub(super) fn new(addresses: &[SocketAddr], patience: Duration) -> Result<Self, NetError> {
         let states: Arc<[State]> = addresses.iter().copied().map(State::new).collect();
         let servers = addresses.iter().map(|address| {
             let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
@@ -94,7 +95,7 @@ impl Upstream {
             NameServerConfig::new(address.ip(), false, connections.into())
         });
         let mut options = ResolverOpts::default();
-        options.timeout = TIMEOUT;
+        options.timeout = patience;
         options.max_active_requests = TCP_PIPELINE_MAX;
         let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
         let watched = Watched { inner: TokioRuntimeProvider::new(), states: states.clone() };
@@ -125,9 +126,10 @@ impl Upstream {
 
 /// Our query. AD is set, so that the reply says whether the data is authentic (RFC 6840 section 5.7).
 /// The identifier must be one that nobody can guess: against forged replies over UDP there is only that
-/// and the port (RFC 5452 section 9).
+/// and the port (RFC 5452 section 9). The servers of a delegated zone are not asked to recurse.
 fn query(key: &Key, id: [u8; 2]) -> Vec<u8> {
-    let mut out = vec![id[0], id[1], 0x01, if key.cd { 0x30 } else { 0x20 }, 0, 1, 0, 0, 0, 0, 0, 1];
+    let recurse = u8::from(key.cut.is_empty());
+    let mut out = vec![id[0], id[1], recurse, if key.cd { 0x30 } else { 0x20 }, 0, 1, 0, 0, 0, 0, 0, 1];
     out.extend_from_slice(&key.name);
     out.extend_from_slice(&key.rtype.to_be_bytes());
     out.extend_from_slice(&key.class.to_be_bytes());

@@ -1,5 +1,5 @@
-//! JSON: arrays of hosts, single hosts (NDJSON), or `{"hosts": [], "records": [], "roles": []}`; any
-//! number of such documents one after the other. What the API lists can be imported again: `source` is ignored.
+//! JSON: arrays of hosts, single hosts (NDJSON), or `{"hosts": [], "records": [], "roles": [],
+//! "grants": []}`; any number of such documents one after the other. What the API lists can be imported again: `source` is ignored.
 //!
 //! Values are read into the tree of fields with the line that the reader had reached. Nesting is
 //! limited by the parser (128 levels).
@@ -19,7 +19,8 @@ use crate::source::{Entry, Field, Item, Kind, Page, Value, quoted, read, suggest
 const OF_A_HOST: [&str; 3] = ["name", "zone", "private_ip"];
 /// A key of the API's answers: who defines the row. Here the import does.
 const SOURCE: &str = "source";
-const TABLES: &[(&str, Kind)] = &[("hosts", Kind::Host), ("records", Kind::Record), ("roles", Kind::Role)];
+const TABLES: &[(&str, Kind)] =
+    &[("hosts", Kind::Host), ("records", Kind::Record), ("roles", Kind::Role), ("grants", Kind::Grant)];
 
 /// Reads JSON onto a page whose marks are lines.
 pub(super) fn read_json(mut page: Page<'_>, text: &str) {
@@ -118,8 +119,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
         f.write_str("any JSON value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Value::Other("true or false"))
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Value::Flag(flag))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {

@@ -1,4 +1,4 @@
-//! Imports: hosts (and, in TOML and JSON, roles and records) that a person hands over once.
+//! Imports: hosts (and, in TOML and JSON, roles, records and grants) that a person hands over once.
 //!
 //! Every format becomes the same tree of fields as an inventory file and is checked in the same way.
 //! Rows get the source `import:<format>`; an import with any fault gives no rows at all. The text is
@@ -25,7 +25,7 @@ pub const TEXT_OCTETS_MAX: usize = 1 << 30;
 pub enum Format {
     /// As an inventory file.
     Toml,
-    /// An array of objects with the keys of `[[host]]`, or `{"hosts": [], "records": [], "roles": []}`.
+    /// An array of objects with the keys of `[[host]]`, or `{"hosts": [], "records": [], "roles": [], "grants": []}`.
     Json,
     /// A header line with the keys of `[[host]]`; lists by spaces or semicolons, tags as `k=v;k=v`.
     Csv,

@@ -84,6 +84,20 @@ fn digest(changes: &[RowChange]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// A change that fits the rows and the names, and why it is to be held, if it is.
+pub(super) struct Judged {
+    set: Arc<ChangeSet>,
+    after: State,
+    reasons: Vec<Reason>,
+}
+
+impl Judged {
+    /// Why it is to be held, in sentences.
+    pub(super) fn held(&self) -> Vec<String> {
+        sentences(&self.reasons)
+    }
+}
+
 /// What is to become of the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
@@ -117,22 +131,33 @@ impl Draft {
 
     /// A proposal: applied, held, or refused.
     pub(crate) fn propose(&mut self, proposal: Proposal, review: &Review) -> Result<Outcome, Refused> {
-        let rows = resolve(&self.state, &self.sources, &proposal.edits).map_err(Refused::Conflicts)?;
+        let rows = self.changes(&proposal)?;
         if rows.is_empty() {
             self.unhold_source(proposal.synced());
             return Ok(Outcome::Unchanged { position: self.state.position() });
         }
+        let Judged { set, after, reasons } = self.judge(&proposal, rows, review)?;
+        if !reasons.is_empty() {
+            return self.hold(proposal, reasons, set.rows.clone());
+        }
+        self.unhold_source(proposal.synced());
+        Ok(self.adopt(set, after))
+    }
+
+    /// The rows that a proposal changes.
+    pub(super) fn changes(&self, proposal: &Proposal) -> Result<Vec<RowChange>, Refused> {
+        resolve(&self.state, &self.sources, &proposal.edits).map_err(Refused::Conflicts)
+    }
+
+    /// What is to become of the rows that a proposal changes.
+    pub(super) fn judge(&self, proposal: &Proposal, rows: Vec<RowChange>, review: &Review) -> Result<Judged, Refused> {
         let (set, after) = self.next(rows, proposal.author.clone(), review)?;
         let mut reasons = proposal.emptied(&self.sources);
         reasons.extend(guard::reasons(&self.state, &after, &set));
         if proposal.synced().is_some() {
             reasons.extend(guard::of_grants(&self.state, &set));
         }
-        if !reasons.is_empty() {
-            return self.hold(proposal, reasons, set.rows.clone());
-        }
-        self.unhold_source(proposal.synced());
-        Ok(self.adopt(set, after))
+        Ok(Judged { set, after, reasons })
     }
 
     /// Makes the changes that were held: those rows and no others. It is refused when one of the rows has changed

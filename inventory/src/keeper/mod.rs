@@ -8,6 +8,7 @@
 mod draft;
 mod edit;
 mod health;
+mod preview;
 mod writer;
 
 use std::{
@@ -22,17 +23,19 @@ pub use draft::HELD_MAX;
 pub(crate) use draft::{HeldBody, HeldList};
 pub use edit::{Edit, Proposal};
 pub use health::{Health, Trouble};
+pub use preview::Preview;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use crate::store::{
     OpenError,
     history::{History, HistoryError, HistoryQuery, ROWS_MAX as HISTORY_ROWS_MAX, SETS_MAX as HISTORY_SETS_MAX},
+    past::PastError,
 };
 use crate::{
     change::{Author, ChangeSet},
     position::Position,
     state::State,
-    store::{Opening, Store, history},
+    store::{Opening, Store, history, past},
 };
 use health::Shared;
 use writer::{Command, Queued, Writer};
@@ -109,13 +112,21 @@ pub struct Opened {
 }
 
 /// Handle of the keeper; clones share it. The writer ends when [`Keeper::close`] is called or the last clone is dropped.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Keeper {
     commands: SyncSender<Queued>,
     published: watch::Receiver<Arc<State>>,
     shared: Arc<Shared>,
     database: PathBuf,
     history: Arc<Semaphore>,
+    review: Review,
+    previews: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("database", &self.database).finish_non_exhaustive()
+    }
 }
 
 impl Keeper {
@@ -136,7 +147,7 @@ impl Keeper {
         let (publish, published) = watch::channel(Arc::new(state));
         let shared = Arc::new(Shared::default());
         let (commands, queue) = std::sync::mpsc::sync_channel(QUEUE_MAX);
-        let writer = Writer::new(store, publish, &held, review, shared.clone(), trouble);
+        let writer = Writer::new(store, publish, &held, review.clone(), shared.clone(), trouble);
         drop(held);
         std::thread::Builder::new()
             .name("keeper".into())
@@ -144,7 +155,9 @@ impl Keeper {
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error: error.to_string() })?;
         let database = crate::store::files::database(dir);
         let history = Arc::new(Semaphore::new(HISTORY_READERS));
-        Ok(Opened { keeper: Self { commands, published, shared, database, history }, recovered })
+        let previews = Arc::new(Semaphore::new(preview::READERS));
+        let keeper = Self { commands, published, shared, database, history, review, previews };
+        Ok(Opened { keeper, recovered })
     }
 
     /// The published state. Never waits for the writer.
@@ -203,6 +216,22 @@ impl Keeper {
     /// The change log, newest first, from the database by a connection of its own.
     pub async fn history(&self, query: HistoryQuery) -> Result<Vec<ChangeSet>, HistoryError> {
         self.history_page(query).await.map(|page| page.sets)
+    }
+
+    /// The state as it was at a time (milliseconds since 1970-01-01 UTC), from the change log. Shares the readers of the
+    /// history.
+    ///
+    /// # Errors
+    /// The log does not reach back so far, or cannot be read.
+    pub async fn state_at(&self, when_ms: u64) -> Result<State, PastError> {
+        let stopped = |_| PastError::Unreadable("the node is stopping".into());
+        let permit = self.history.clone().acquire_owned().await.map_err(stopped)?;
+        let (path, present) = (self.database.clone(), self.state());
+        let read = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            past::state_at(&path, &present, when_ms)
+        });
+        read.await.unwrap_or_else(|_| Err(PastError::Unreadable("the reader has died".into())))
     }
 
     /// [`Keeper::history`], with whether there is more of it.

@@ -61,7 +61,14 @@ fn keys(rows: &[Located], faults: &mut Faults) {
                     RowKey::Host(key) => format!("host {}.{} of product {}", key.name, key.zone, key.product),
                     other => other.to_string(),
                 };
-                let text = format!("{what} is defined twice: here and at {}; remove one", taken.get().place());
+                let (place, mend) = (
+                    taken.get().place(),
+                    match taken.key() {
+                        RowKey::Grant(_) => "remove one, or give one another name",
+                        _ => "remove one",
+                    },
+                );
+                let text = format!("{what} is defined twice: here and at {place}; {mend}");
                 faults.push(at.fault("name", text));
             }
         }

@@ -29,6 +29,9 @@ impl Page<'_> {
     }
 }
 
+/// Texts with their places.
+pub(crate) type Texts<'a> = Vec<(Mark, Cow<'a, str>)>;
+
 /// One entry while its fields are taken.
 pub(crate) struct Form<'f, 'p, 'a> {
     pub(crate) page: &'f mut Page<'p>,
@@ -65,7 +68,7 @@ impl<'f, 'p, 'a> Form<'f, 'p, 'a> {
         (!matches!(field.value, Value::Nothing)).then_some(field)
     }
 
-    fn missing(&mut self, key: &str) {
+    pub(crate) fn missing(&mut self, key: &str) {
         let text = format!("missing; every [[{}]] has {}", self.table, self.required);
         self.fault(self.at, key, text);
     }
@@ -134,6 +137,72 @@ impl<'f, 'p, 'a> Form<'f, 'p, 'a> {
         out.sort_unstable();
         out.dedup();
         out.into_boxed_slice()
+    }
+
+    /// Text, or a list of texts, under a key that may be absent; empty then, and after a fault.
+    pub(crate) fn texts(&mut self, key: &str) -> Texts<'a> {
+        let Some(field) = self.take(key) else { return Vec::new() };
+        self.texts_of(key, field)
+    }
+
+    fn texts_of(&mut self, key: &str, field: Field<'a>) -> Texts<'a> {
+        let items = match field.value {
+            Value::Text(text) => return vec![(field.at, text)],
+            Value::List(items) if items.is_empty() => {
+                self.fault(field.at, key, "this list is empty; write something into it, or leave the key out");
+                return Vec::new();
+            }
+            Value::List(items) => items,
+            other => {
+                let text = format!("this is {}, but text or a list of texts belongs here", other.kind());
+                self.fault(field.at, key, text);
+                return Vec::new();
+            }
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for Item { at, value } in items {
+            match value {
+                Value::Text(text) => out.push((at, text)),
+                other => self.fault(at, key, format!("the list holds {}, but texts belong here", other.kind())),
+            }
+        }
+        out
+    }
+
+    /// Whether a key is there, with any value.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.fields.iter().any(|field| field.key == key && !matches!(field.value, Value::Nothing))
+    }
+
+    /// `true`, `false`, or texts.
+    pub(crate) fn flag_or_texts(&mut self, key: &str) -> Option<Result<bool, Texts<'a>>> {
+        let field = self.take(key)?;
+        match field.value {
+            Value::Flag(flag) => Some(Ok(flag)),
+            Value::Text(_) | Value::List(_) => Some(Err(self.texts_of(key, field))),
+            other => {
+                self.fault(
+                    field.at,
+                    key,
+                    format!("this is {}, but true, false or a list of texts belongs here", other.kind()),
+                );
+                None
+            }
+        }
+    }
+
+    /// A point in time, in any of the ways to write one.
+    pub(crate) fn time(&mut self, key: &str) -> Option<(Mark, Result<i64, Cow<'a, str>>)> {
+        let field = self.take(key)?;
+        match field.value {
+            Value::Text(text) => Some((field.at, Err(text))),
+            Value::Date(text) => Some((field.at, Err(text.into()))),
+            Value::Whole(seconds) => Some((field.at, Ok(seconds))),
+            other => {
+                self.fault(field.at, key, format!("this is {}, but a date or time belongs here", other.kind()));
+                None
+            }
+        }
     }
 
     /// A whole number within `min..=max`.

@@ -1,6 +1,6 @@
-//! Inventory files: `[[host]]`, `[[record]]` and `[[role]]` in TOML, one file or a watched folder.
+//! Inventory files: `[[host]]`, `[[record]]`, `[[role]]` and `[[grant]]` in TOML, one file or a watched folder.
 //!
-//! Text becomes a tree of fields with positions (`value`), the tree becomes rows (`form`, `row`),
+//! Text becomes a tree of fields with positions (`value`), the tree becomes rows (`form`, `row`, `grant`),
 //! and the rows are held against each other (`check`). All faults are collected; a reading with any
 //! fault gives no rows at all. Nothing here writes, so a crash leaves nothing behind.
 
@@ -8,6 +8,7 @@ mod check;
 mod fault;
 mod folder;
 mod form;
+mod grant;
 mod owner;
 mod row;
 mod toml_text;

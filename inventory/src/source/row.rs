@@ -13,6 +13,7 @@ use super::{
     Located,
     fault::quoted,
     form::{Form, Page},
+    grant::{self, GRANT_KEYS},
     owner,
     value::{Entry, Mark},
 };
@@ -35,6 +36,7 @@ pub(crate) enum Kind {
     Host,
     Record,
     Role,
+    Grant,
 }
 
 /// Keys of `[[host]]`.
@@ -53,6 +55,9 @@ pub(crate) fn read(page: &mut Page<'_>, kind: Kind, entry: Entry<'_>) {
         Kind::Record => record(Form::new(page, entry, "record", RECORD_KEYS, "name, type and data"))
             .map(|r| Row::Record(Arc::new(r))),
         Kind::Role => role(Form::new(page, entry, "role", ROLE_KEYS, "name")).map(|r| Row::Role(Arc::new(r))),
+        Kind::Grant => {
+            grant::read(Form::new(page, entry, "grant", GRANT_KEYS, "who and on")).map(|g| Row::Grant(Arc::new(g)))
+        }
     };
     if let Some(row) = row {
         page.rows.push(Located { row, file: page.file.clone(), line: page.lines.line(at), entry: label });

@@ -18,7 +18,8 @@ use super::{
 /// Up to this size all syntax faults are listed. Beyond it only the first is, because the parser
 /// collects without a limit.
 const ALL_SYNTAX_FAULTS_OCTETS: usize = 1 << 20;
-const TABLES: &[(&str, Kind)] = &[("host", Kind::Host), ("record", Kind::Record), ("role", Kind::Role)];
+const TABLES: &[(&str, Kind)] =
+    &[("host", Kind::Host), ("record", Kind::Record), ("role", Kind::Role), ("grant", Kind::Grant)];
 
 /// Reads one inventory file. Rows get the source `file:<file>`.
 ///
@@ -62,7 +63,7 @@ pub(crate) fn read_toml(mut page: Page<'_>, text: &str) {
         let Some((name, kind)) = TABLES.iter().find(|(name, _)| *name == key.get_ref()) else {
             let names: Vec<&str> = TABLES.iter().map(|(name, _)| *name).collect();
             let near = suggestion(key.get_ref(), &names);
-            let text = format!("no such table; {near}known: [[host]], [[record]], [[role]]");
+            let text = format!("no such table; {near}known: [[host]], [[record]], [[role]], [[grant]]");
             page.fault(mark(&key), quoted(key.get_ref()).trim_matches('"'), text);
             continue;
         };
@@ -127,6 +128,8 @@ fn tree(value: DeValue<'_>) -> Value<'_> {
             items.into_iter().map(|item| Item { at: mark(&item), value: tree(item.into_inner()) }).collect(),
         ),
         DeValue::Table(table) => Value::Table(fields(table)),
+        DeValue::Boolean(flag) => Value::Flag(flag),
+        DeValue::Datetime(date) => Value::Date(date.to_string()),
         other => Value::Other(kind_of(&other)),
     }
 }

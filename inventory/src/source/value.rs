@@ -1,7 +1,7 @@
 //! The tree into which every format is read before it becomes rows: fields with their position.
 //!
-//! TOML, JSON, CSV and EC2 differ only in how they get here; what a host, a role or a record may
-//! look like is decided once (`form`, `row`).
+//! TOML, JSON, CSV and EC2 differ only in how they get here; what a host, a role, a record or a
+//! grant may look like is decided once (`form`, `row`).
 
 use std::borrow::Cow;
 
@@ -38,6 +38,9 @@ impl Lines {
 pub(crate) enum Value<'a> {
     Text(Cow<'a, str>),
     Whole(i64),
+    Flag(bool),
+    /// A date or time that the format has a notation for, as text.
+    Date(String),
     List(Vec<Item<'a>>),
     Table(Vec<Field<'a>>),
     /// Given as absent (JSON null, an empty CSV cell).
@@ -61,7 +64,7 @@ pub(crate) struct Field<'a> {
     pub(crate) value: Value<'a>,
 }
 
-/// One host, role or record before it is checked.
+/// One host, role, record or grant before it is checked.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) at: Mark,
@@ -76,6 +79,8 @@ impl Value<'_> {
         match self {
             Self::Text(_) => "text",
             Self::Whole(_) => "a number",
+            Self::Flag(_) => "true or false",
+            Self::Date(_) => "a date",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
             Self::Nothing => "nothing",

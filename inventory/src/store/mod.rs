@@ -15,6 +15,7 @@ pub(crate) mod files;
 mod frame;
 pub(crate) mod history;
 mod open;
+pub(crate) mod past;
 mod standby;
 
 use std::{

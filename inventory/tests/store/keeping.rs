@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inventory::{
-    Author, Edit, HostState, Keeper, Outcome, Proposal, Record, RecordKey, Refused, Row,
+    Author, Edit, HostState, Keeper, Outcome, Preview, Proposal, Record, RecordKey, Refused, Row,
     keeper::{HELD_MAX, HISTORY_ROWS_MAX, HistoryQuery, QUEUE_MAX},
 };
 
@@ -94,6 +94,58 @@ async fn a_review_refuses() {
     let keeper = Keeper::open(folder.path(), review).unwrap().keeper;
     applied(edit(&keeper, vec![Edit::Add(host(1))]).await);
     assert_eq!(sentence(edit(&keeper, vec![Edit::Add(host(2))]).await), "2 hosts are too many");
+}
+
+#[tokio::test]
+async fn a_preview_judges_as_a_proposal_and_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let review = Arc::new(|before: &inventory::State, after: &inventory::State, _: &_| match after.host_count() {
+        n if n > 9 && n > before.host_count() => vec![format!("{n} hosts are too many")],
+        _ => vec![],
+    });
+    let keeper = Keeper::open(folder.path(), review).unwrap().keeper;
+    let imported = |n: u32| host_with(n, "import:csv", |_| {});
+    let rows: Vec<Row> = (0..8).map(imported).collect();
+    applied(edit(&keeper, vec![sync("import:csv", rows.clone())]).await);
+    applied(edit(&keeper, vec![Edit::Add(host(100))]).await);
+    let cases = [
+        vec![Edit::Put(host(100))],
+        vec![Edit::Remove(key(100)), Edit::Put(imported(8))],
+        vec![Edit::Put(imported(100))],
+        vec![Edit::Add(imported(9))],
+        vec![sync("import:csv", vec![imported(1), imported(1)])],
+        vec![sync("import:csv", rows[..2].to_vec())],
+        vec![sync("import:csv", vec![])],
+    ];
+    let mut kinds = [0; 4];
+    for edits in cases {
+        let position = keeper.state().position();
+        let preview = keeper.preview(proposal(edits.clone())).await.unwrap();
+        assert_eq!((keeper.state().position(), keeper.held()), (position, vec![]), "a preview did something");
+        let kind = match edit(&keeper, edits.clone()).await {
+            Ok(Outcome::Unchanged { .. }) => {
+                assert_eq!(preview, Preview::default());
+                0
+            }
+            Ok(Outcome::Applied { changed, .. }) => {
+                assert_eq!((preview.changes.len(), preview.refused, preview.held), (changed, vec![], vec![]));
+                1
+            }
+            Err(Refused::Conflicts(sentences)) => {
+                assert_eq!((preview.refused, preview.held), (sentences, vec![]));
+                2
+            }
+            Ok(Outcome::Held { id, reasons }) => {
+                assert_eq!((preview.refused, preview.held), (vec![], reasons));
+                assert!(!preview.changes.is_empty());
+                keeper.discard(id, author("bob")).await.unwrap();
+                3
+            }
+            Err(other) => panic!("{edits:?}: {other}"),
+        };
+        kinds[kind] += 1;
+    }
+    assert_eq!(kinds, [1, 1, 3, 2], "each outcome was met");
 }
 
 #[tokio::test]

@@ -9,14 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::tls::{TlsError, read};
+use crate::tls::{TlsError, certificates};
 
 /// Where systems keep the roots that they trust: Debian, Fedora, SUSE, Alpine.
 const BUNDLES: [&str; 5] = [
@@ -29,15 +26,15 @@ const BUNDLES: [&str; 5] = [
 
 /// What a connection to a server begins with. Cheap to clone.
 #[derive(Clone)]
-pub struct TlsClient(TlsConnector);
+pub struct TlsUpstream(TlsConnector);
 
-impl fmt::Debug for TlsClient {
+impl fmt::Debug for TlsUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsClient")
+        f.write_str("TlsUpstream")
     }
 }
 
-impl TlsClient {
+impl TlsUpstream {
     /// Trusts the roots in `roots`, PEM; the system's when it is absent. TLS 1.2 and 1.3, no client certificate.
     pub fn load(roots: Option<&Path>) -> Result<Self, TlsError> {
         let store = match roots {
@@ -62,12 +59,6 @@ impl TlsClient {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{host} is no name of a server")))?;
         self.0.connect(name, stream).await
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_slice_iter(&read(path)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TlsError::Pem { path: path.into(), reason: error.to_string() })
 }
 
 fn named(path: &Path) -> Result<RootCertStore, TlsError> {

@@ -1,0 +1,397 @@
+//! The last good answers on an instance's disk, for when no appliance answers.
+//!
+//! One file for each user and service, in a folder for each kind of question: `keys/` belongs to the user that sshd runs
+//! the command as, `check/` to root. The name is a digest, so no user's name becomes a path; the file says for whom it is.
+//! A file is replaced as a whole, by a rename, with mode 0600; one that belongs to somebody else is not believed. At most
+//! [`FILES_MAX`] files, the oldest go first. Nothing is synced to disk: a crash may lose the newest answers, never make one
+//! up, because a torn file is no JSON.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ANSWER_OCTETS_MAX, Answer, Asked, What};
+
+/// Most files in one folder.
+pub const FILES_MAX: usize = 2000;
+/// Files that are left after the oldest were removed.
+const FILES_AFTER: usize = 1800;
+/// Most octets of a file.
+const FILE_OCTETS_MAX: usize = 2 * ANSWER_OCTETS_MAX;
+/// An answer that says the same is written again after this many seconds only.
+const REFRESH_S: u64 = 300;
+/// How far the clock may have gone back before an answer counts as one from the future.
+const SKEW_S: u64 = 300;
+/// How long the appliance that answered last is asked first, before the configured order is tried again.
+const PREFERRED_FOR: Duration = Duration::from_secs(600);
+/// The file that names it.
+const PREFERRED: &str = "preferred";
+
+/// Where the answers to one kind of question are kept.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    owner: u32,
+    age_max_s: u64,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    user: String,
+    service: String,
+    answered_s: u64,
+    answer: Answer,
+}
+
+/// What the disk knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recalled {
+    /// An answer that may be used, and how many seconds ago it was given.
+    Usable(Box<Answer>, u64),
+    /// An answer that is too old, and by how many seconds.
+    Expired(u64),
+    /// Nothing.
+    Nothing,
+    /// Something that must not be used: why.
+    Unusable(String),
+}
+
+impl Cache {
+    /// The folder for `what` below `dir`; it is made when it can be. `owner` is the user that we are: files and folders of
+    /// others, root excepted, are not believed. `age_max_s` bounds what the answers say of themselves.
+    ///
+    /// # Errors
+    /// A sentence with the remedy when there is no folder that may be used.
+    pub fn open(dir: &Path, what: What, owner: u32, age_max_s: u64) -> Result<Self, String> {
+        let folder = dir.join(what.as_str());
+        let refuse = |why: String| {
+            let shown = folder.display();
+            format!("answers cannot be kept in {shown}: {why}; make it with `install -d -m 0700 -o USER {shown}`")
+        };
+        // Both kinds of questions, of different users, go through the outer folder.
+        let made = DirBuilder::new().mode(0o755).recursive(true).create(dir);
+        let made = made.and_then(|()| match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        });
+        made.map_err(|e| refuse(e.to_string()))?;
+        let meta = fs::symlink_metadata(&folder).map_err(|e| refuse(e.to_string()))?;
+        if !meta.is_dir() || !trusted(&meta, owner) {
+            return Err(refuse("it belongs to another user, or others may write there".into()));
+        }
+        Ok(Self { folder, owner, age_max_s })
+    }
+
+    /// Keeps an answer, unless the disk says the same already. An answer that must not be reused, or that knows no such
+    /// user, takes away what was there.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn keep(&self, asked: &Asked, answer: &Answer, now_s: u64) -> io::Result<()> {
+        let path = self.path(asked);
+        if answer.valid_for_s == 0 || !answer.known {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let present = self.load(asked).ok().flatten();
+        if present.as_ref().is_some_and(|kept| says_the_same(kept, answer, now_s)) {
+            return Ok(());
+        }
+        if present.is_none() {
+            self.make_room()?;
+        }
+        let (user, service) = (asked.user.clone(), asked.service.clone());
+        let kept = Kept { user, service, answered_s: now_s, answer: answer.clone() };
+        self.replace(&path, &serde_json::to_vec(&kept)?)
+    }
+
+    /// The last good answer.
+    pub fn recall(&self, asked: &Asked, now_s: u64) -> Recalled {
+        match self.load(asked) {
+            Err(why) => Recalled::Unusable(why),
+            Ok(None) => Recalled::Nothing,
+            Ok(Some(kept)) => judge(kept, now_s, self.age_max_s),
+        }
+    }
+
+    /// The appliance that answered last, if that was not long ago.
+    #[expect(clippy::disallowed_methods, reason = "the age of a file; nothing is decided by it but who is asked first")]
+    pub fn preferred(&self) -> Option<String> {
+        let file = File::open(self.folder.join(PREFERRED)).ok()?;
+        let written = file.metadata().ok()?.modified().ok()?;
+        let mut text = String::new();
+        file.take(512).read_to_string(&mut text).ok()?;
+        let age = SystemTime::now().duration_since(written).ok()?;
+        (age < PREFERRED_FOR).then_some(text)
+    }
+
+    /// Remembers who answered. The first in the configuration needs no remembering.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn prefer(&self, appliance: Option<&str>) -> io::Result<()> {
+        let path = self.folder.join(PREFERRED);
+        match appliance {
+            Some(name) => self.replace(&path, name.as_bytes()),
+            None => fs::remove_file(path),
+        }
+    }
+
+    fn path(&self, asked: &Asked) -> PathBuf {
+        let mut hasher = blake3::Hasher::new();
+        // Neither part holds a zero octet, so the two cannot run together.
+        hasher.update(asked.user.as_bytes()).update(&[0]).update(asked.service.as_bytes());
+        let digest = hasher.finalize().to_hex();
+        self.folder.join(format!("{}.json", digest.get(..32).unwrap_or_default()))
+    }
+
+    fn load(&self, asked: &Asked) -> Result<Option<Kept>, String> {
+        let path = self.path(asked);
+        let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| bad(&e))?,
+        };
+        let meta = file.metadata().map_err(|e| bad(&e))?;
+        if !meta.is_file() || !trusted(&meta, self.owner) {
+            return Err(bad(&"it belongs to another user, or others may write it"));
+        }
+        let mut octets = Vec::new();
+        file.take(FILE_OCTETS_MAX as u64).read_to_end(&mut octets).map_err(|e| bad(&e))?;
+        let kept: Kept = serde_json::from_slice(&octets).map_err(|e| bad(&e))?;
+        if kept.user != asked.user || kept.service != asked.service {
+            return Err(bad(&"it is the answer to another question"));
+        }
+        Ok(Some(kept))
+    }
+
+    /// Writes under another name and renames, so that a reader sees the old file or the new one.
+    fn replace(&self, path: &Path, octets: &[u8]) -> io::Result<()> {
+        let number = getrandom::u64().map_err(io::Error::other)?;
+        let scratch = self.folder.join(format!("new-{number:016x}"));
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch)?;
+            file.write_all(octets)?;
+            fs::rename(&scratch, path)
+        };
+        write().inspect_err(|_| {
+            // What cannot be removed now is removed with the oldest.
+            let _ = fs::remove_file(&scratch);
+        })
+    }
+
+    /// Removes the oldest files when there are too many.
+    fn make_room(&self) -> io::Result<()> {
+        if fs::read_dir(&self.folder)?.count() < FILES_MAX {
+            return Ok(());
+        }
+        let entries = fs::read_dir(&self.folder)?.filter_map(Result::ok);
+        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for entry in entries {
+            if let Ok(modified) = entry.metadata().and_then(|meta| meta.modified()) {
+                files.push((modified, entry.path()));
+            }
+        }
+        files.sort_unstable();
+        let surplus = files.len().saturating_sub(FILES_AFTER);
+        files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+    }
+}
+
+/// Whether only we or root can have made it.
+fn trusted(meta: &fs::Metadata, owner: u32) -> bool {
+    (meta.uid() == owner || meta.uid() == 0) && meta.mode() & 0o022 == 0
+}
+
+/// Whether writing the answer would change nothing that matters.
+fn says_the_same(kept: &Kept, answer: &Answer, now_s: u64) -> bool {
+    let timeless = |answer: &Answer| Answer { epoch: 0, serial: 0, valid_for_s: 0, age_s: None, ..answer.clone() };
+    let ends_no_later =
+        kept.answered_s.saturating_add(kept.answer.valid_for_s) <= now_s.saturating_add(answer.valid_for_s);
+    let is_fresh = kept.answered_s <= now_s && now_s - kept.answered_s < REFRESH_S;
+    is_fresh && ends_no_later && timeless(&kept.answer) == timeless(answer)
+}
+
+/// Whether an answer may be used at `now_s`.
+fn judge(kept: Kept, now_s: u64, age_max_s: u64) -> Recalled {
+    if kept.answered_s > now_s.saturating_add(SKEW_S) {
+        return Recalled::Unusable("it is from the future; the clock of this instance has gone back".into());
+    }
+    let age_s = now_s.saturating_sub(kept.answered_s);
+    let valid_s = kept.answer.valid_for_s.min(age_max_s);
+    let ended = kept.answer.until.is_some_and(|until| kept.answer.is_allow() && now_s >= until);
+    if age_s >= valid_s || ended {
+        return Recalled::Expired(age_s);
+    }
+    Recalled::Usable(Box::new(kept.answer), age_s)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{
+        super::tests::{admitted, asked},
+        *,
+    };
+    use crate::policy::Verdict;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn cache() -> (Cache, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = fs::metadata(dir.path()).unwrap().uid();
+        (Cache::open(dir.path(), What::Keys, owner, 86_400).unwrap(), dir)
+    }
+
+    fn alice() -> Asked {
+        asked("alice", What::Keys)
+    }
+
+    fn denied() -> Answer {
+        Answer { verdict: Verdict::Deny, keys: vec![], ..admitted() }
+    }
+
+    #[test]
+    fn what_was_answered_is_recalled_until_its_time_is_over() {
+        let (cache, _dir) = cache();
+        assert_eq!(cache.recall(&alice(), NOW), Recalled::Nothing);
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 3599), Recalled::Usable(Box::new(admitted()), 3599));
+        assert_eq!(cache.recall(&alice(), NOW + 3600), Recalled::Expired(3600));
+        assert_eq!(cache.recall(&asked("bob", What::Keys), NOW), Recalled::Nothing);
+        let sudo = Asked { service: "sudo".into(), ..alice() };
+        assert_eq!(cache.recall(&sudo, NOW), Recalled::Nothing);
+    }
+
+    #[test]
+    fn the_instance_may_be_stricter_than_the_answer() {
+        let (cache, dir) = cache();
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        let strict = Cache::open(dir.path(), What::Keys, cache.owner, 60).unwrap();
+        assert_eq!(strict.recall(&alice(), NOW + 61), Recalled::Expired(61));
+    }
+
+    #[test]
+    fn a_grant_does_not_outlive_its_end_on_disk() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &Answer { until: Some(NOW + 10), ..admitted() }, NOW).unwrap();
+        assert!(matches!(cache.recall(&alice(), NOW + 9), Recalled::Usable(..)));
+        assert_eq!(cache.recall(&alice(), NOW + 10), Recalled::Expired(10));
+    }
+
+    #[test]
+    fn a_denial_takes_the_place_of_what_was_allowed() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        cache.keep(&alice(), &denied(), NOW + 1).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 2), Recalled::Usable(Box::new(denied()), 1));
+    }
+
+    #[test]
+    fn a_removed_user_leaves_nothing_behind() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        cache.keep(&alice(), &Answer { known: false, ..denied() }, NOW + 1).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 2), Recalled::Nothing);
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        cache.keep(&alice(), &Answer { valid_for_s: 0, ..denied() }, NOW + 1).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 2), Recalled::Nothing);
+    }
+
+    #[test]
+    fn the_same_answer_is_not_written_again_for_a_while() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        let inode = || fs::metadata(cache.path(&alice())).unwrap().ino();
+        let first = inode();
+        cache.keep(&alice(), &Answer { serial: 8, ..admitted() }, NOW + 299).unwrap();
+        assert_eq!(inode(), first, "a newer position says nothing new");
+        cache.keep(&alice(), &admitted(), NOW + 300).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 300), Recalled::Usable(Box::new(admitted()), 0));
+        cache.keep(&alice(), &Answer { valid_for_s: 10, ..admitted() }, NOW + 301).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 311), Recalled::Expired(10), "a shorter time replaces a longer one");
+    }
+
+    #[test]
+    fn damaged_foreign_and_future_files_are_not_believed() {
+        let (cache, _dir) = cache();
+        let unusable = |now_s| match cache.recall(&alice(), now_s) {
+            Recalled::Unusable(why) => why,
+            other => panic!("{other:?}"),
+        };
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        assert!(unusable(NOW - 301).contains("from the future"));
+        assert!(
+            matches!(cache.recall(&alice(), NOW - 299), Recalled::Usable(..)),
+            "clocks are set a little now and then"
+        );
+
+        let path = cache.path(&alice());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(unusable(NOW).contains("others may write it"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let written = fs::read(&path).unwrap();
+        fs::write(&path, &written[..written.len() / 2]).unwrap();
+        assert!(unusable(NOW).contains("EOF"));
+        fs::write(&path, String::from_utf8(written).unwrap().replace("\"user\":\"alice\"", "\"user\":\"mallory\""))
+            .unwrap();
+        assert!(unusable(NOW).contains("another question"));
+        // The next good answer mends it.
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        assert!(matches!(cache.recall(&alice(), NOW), Recalled::Usable(..)));
+    }
+
+    #[test]
+    fn names_never_become_paths() {
+        let (cache, _dir) = cache();
+        for user in ["../../etc/passwd", "a/b", ".", "x\u{1F600}"] {
+            let path = cache.path(&asked(user, What::Keys));
+            assert_eq!(path.parent().unwrap(), cache.folder);
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(name.len() == 37 && name.is_ascii(), "{name}");
+        }
+    }
+
+    #[test]
+    fn files_are_private_and_bounded() {
+        let (cache, _dir) = cache();
+        for n in 0..FILES_MAX + 10 {
+            cache.keep(&asked(&format!("user{n}"), What::Keys), &admitted(), NOW).unwrap();
+        }
+        let count = fs::read_dir(&cache.folder).unwrap().count();
+        assert!((FILES_AFTER..=FILES_MAX).contains(&count), "{count}");
+        let newest = asked(&format!("user{}", FILES_MAX + 9), What::Keys);
+        assert!(matches!(cache.recall(&newest, NOW), Recalled::Usable(..)));
+        let mode = fs::metadata(cache.path(&newest)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused() {
+        let (cache, dir) = cache();
+        assert_eq!(fs::metadata(&cache.folder).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&cache.folder, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Cache::open(dir.path(), What::Keys, cache.owner, 60).unwrap_err();
+        assert!(error.contains("others may write there") && error.contains("install -d"), "{error}");
+    }
+
+    #[test]
+    fn who_answered_last_is_remembered() {
+        let (cache, _dir) = cache();
+        assert_eq!(cache.preferred(), None);
+        cache.prefer(Some("10.1.0.2:636")).unwrap();
+        assert_eq!(cache.preferred().as_deref(), Some("10.1.0.2:636"));
+        cache.prefer(None).unwrap();
+        assert_eq!(cache.preferred(), None);
+    }
+}

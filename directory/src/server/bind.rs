@@ -1,0 +1,149 @@
+//! Bind (RFC 4511 section 4.2, RFC 4513 section 5).
+
+use compact_str::CompactString;
+use ldap3_proto::proto::{LdapBindCred, LdapBindRequest, LdapResultCode as Code, SaslCredentials};
+
+use super::{
+    connection::Connection,
+    counters::Counters,
+    frame::Control,
+    is_in, judge,
+    pipe::Over,
+    reply::{self, Outcome},
+    sight::Who,
+};
+use crate::{decisions::Entry, dn::Dn, password::Checked};
+
+/// A password policy response without warnings or errors.
+const NO_WARNING: &[u8] = &[0x30, 0];
+
+impl Connection<'_> {
+    pub(super) async fn bind(&mut self, id: i32, bind: LdapBindRequest, controls: &[Control]) -> Result<(), Over> {
+        // A bind begins by forgetting who the client was (RFC 4511 section 4.2.1).
+        self.who = Who::Anonymous;
+        self.pages.clear();
+        let outcome = match bind {
+            LdapBindRequest { version: 3, dn, cred } => match cred {
+                LdapBindCred::Simple(password) => self.simple(&dn, &password).await?,
+                LdapBindCred::SASL(sasl) => self.sasl(&sasl),
+                LdapBindCred::Unsupported => {
+                    Counters::count(&self.server.counters.binds_refused);
+                    Outcome::new(Code::AuthMethodNotSupported, "bind with a password, or with SASL EXTERNAL")
+                }
+            },
+            LdapBindRequest { .. } => {
+                Counters::count(&self.server.counters.binds_refused);
+                Outcome::new(Code::ProtocolError, "only version 3 of LDAP is served")
+            }
+        };
+        if controls.iter().any(|control| control.oid == super::PASSWORD_POLICY) {
+            let oid = super::PASSWORD_POLICY;
+            reply::result_with(&mut self.pipe.outbox, id, reply::tag::BIND, &outcome, oid, NO_WARNING);
+        } else {
+            reply::result(&mut self.pipe.outbox, id, reply::tag::BIND, &outcome);
+        }
+        Ok(())
+    }
+
+    async fn simple(&mut self, dn: &str, password: &str) -> Result<Outcome, Over> {
+        let counters = &self.server.counters;
+        let wrong = || Outcome::new(Code::InvalidCredentials, "");
+        let empty = || {
+            // RFC 4513 section 5.1.2: a client that forgot to ask for the password must not think that it was right.
+            Outcome::new(Code::UnwillingToPerform, "a bind with a DN needs a password")
+        };
+        if dn.is_empty() {
+            return Ok(if password.is_empty() {
+                Counters::count(&counters.binds_anonymous);
+                Outcome::SUCCESS
+            } else {
+                Counters::count(&counters.binds_wrong);
+                wrong()
+            });
+        }
+        if password.is_empty() {
+            Counters::count(&counters.binds_empty);
+            return Ok(empty());
+        }
+        let Ok(dn) = Dn::parse(dn) else {
+            Counters::count(&counters.binds_wrong);
+            return Ok(Outcome::new(Code::InvalidDNSyntax, "the name to bind as is no DN"));
+        };
+        let is_secure = self.is_tls || is_in(&self.server.parts.config.plain_binds, self.peer);
+        // Others who asked before must not wait for whoever judges the password.
+        self.pipe.flush().await?;
+        let passwords = &self.server.parts.passwords;
+        let checked = passwords.check(&self.view, &dn, password.as_bytes(), self.peer, is_secure).await;
+        self.record_bind(&dn, checked);
+        let (counter, outcome) = match checked {
+            Checked::Right { entry, .. } => {
+                self.who = Who::Person(entry);
+                (&counters.binds_right, Outcome::SUCCESS)
+            }
+            Checked::Wrong(_) => (&counters.binds_wrong, wrong()),
+            Checked::NotSecure => {
+                let text = "passwords are taken under TLS only; use StartTLS or ldaps";
+                (&counters.binds_not_secure, Outcome::new(Code::ConfidentialityRequired, text))
+            }
+            Checked::EmptyPassword => (&counters.binds_empty, empty()),
+            Checked::Busy(_) => {
+                let text = "too many passwords are being checked; try again";
+                (&counters.binds_busy, Outcome::new(Code::Busy, text))
+            }
+            Checked::Unavailable => {
+                let text = "the upstream directory is gone and nothing here can check this password";
+                (&counters.binds_unavailable, Outcome::new(Code::Unavailable, text))
+            }
+        };
+        Counters::count(counter);
+        Ok(outcome)
+    }
+
+    fn record_bind(&self, dn: &Dn, checked: Checked) {
+        let (verdict, via) = match checked {
+            Checked::Right { via, .. } => ("allow", via.as_str()),
+            _ => ("deny", "bind"),
+        };
+        let position = self.view.position();
+        self.server.parts.decisions.record(Entry {
+            when_ms: self.clock.now_ms,
+            user: dn.as_str().into(),
+            host: CompactString::const_new(""),
+            service: CompactString::const_new("bind"),
+            verdict: verdict.into(),
+            reason: checked.reason().into(),
+            rule: None,
+            position: judge::position(position),
+            via: via.into(),
+            source: Some(self.peer),
+            age_s: (self.server.parts.age)(self.clock.now_ms).map(|age_ms| age_ms / 1000),
+        });
+    }
+
+    fn sasl(&mut self, sasl: &SaslCredentials) -> Outcome {
+        let counters = &self.server.counters;
+        let refuse = |code, text| {
+            Counters::count(&counters.binds_refused);
+            Outcome::new(code, text)
+        };
+        if !sasl.mechanism.eq_ignore_ascii_case("EXTERNAL") {
+            return refuse(Code::AuthMethodNotSupported, "the only SASL mechanism is EXTERNAL");
+        }
+        if self.names.is_empty() {
+            return refuse(
+                Code::InappropriateAuthentication,
+                "EXTERNAL needs a certificate of a configured root under TLS",
+            );
+        }
+        let Some(host) = self.host() else {
+            return refuse(Code::InvalidCredentials, "the certificate names no host of the inventory");
+        };
+        let own = format!("u:host/{}", judge::name_of(&host));
+        if !sasl.credentials.is_empty() && sasl.credentials != own.as_bytes() {
+            return refuse(Code::InvalidCredentials, "a host may not act for somebody else");
+        }
+        Counters::count(&counters.binds_external);
+        self.who = Who::Host;
+        Outcome::SUCCESS
+    }
+}

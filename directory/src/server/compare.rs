@@ -1,0 +1,121 @@
+//! Compare (RFC 4511 section 4.10).
+
+use std::sync::Arc;
+
+use ldap3_proto::{
+    LdapFilter,
+    proto::{LdapCompareRequest, LdapResultCode as Code},
+};
+
+use super::{
+    connection::Connection,
+    counters::Counters,
+    judge::{self, Judge},
+    reply::{self, Outcome},
+    sight::{Eyes, Shown, Sight},
+};
+use crate::{
+    dn::Dn,
+    filter::{Context, Filter, Truth},
+    tree::Node,
+};
+
+impl Connection<'_> {
+    pub(super) fn compare(&mut self, id: i32, request: &LdapCompareRequest) {
+        Counters::count(&self.server.counters.compares);
+        let outcome = self.compared(request);
+        reply::result(&mut self.pipe.outbox, id, reply::tag::COMPARE, &outcome);
+    }
+
+    fn compared(&self, request: &LdapCompareRequest) -> Outcome {
+        let sight = self.sight();
+        if sight == Sight::Nothing {
+            Counters::count(&self.server.counters.denied);
+            return self.denied();
+        }
+        let Ok(dn) = Dn::parse(&request.dn) else {
+            Counters::count(&self.server.counters.malformed);
+            return Outcome::new(Code::InvalidDNSyntax, "the name to compare is no DN");
+        };
+        let Some(node) = self.seen(&dn, &sight) else {
+            return Outcome::no_such_object(self.matched(&dn, &sight));
+        };
+        let Ok(value) = std::str::from_utf8(&request.val) else {
+            return Outcome::new(Code::InvalidAttributeSyntax, "values are compared as UTF-8");
+        };
+        let now_s = self.clock.now_s();
+        let judge = Judge { access: &self.view.access, now_s, stale: self.server.is_stale(self.clock.now_ms) };
+        let admits = |node: &Node, place: &str| judge.admits(node, place);
+        let sudo = |node: &Node, host: &str| judge.sudo(node, host);
+        let context = Context { admits: &admits, sudo: &sudo };
+        let asked = LdapFilter::Equality(request.atype.clone(), value.to_owned());
+        for asked in judge::asked(&asked, node.entry.text("uid")) {
+            self.server.record_asked(&self.view.access, &asked, self.clock, self.peer);
+        }
+        match Filter::equality(&request.atype, value).evaluate(&node, &context) {
+            Truth::True => Outcome::new(Code::CompareTrue, ""),
+            Truth::False if has(&request.atype, &node) => Outcome::new(Code::CompareFalse, ""),
+            Truth::False => Outcome::new(Code::NoSuchAttribute, ""),
+            Truth::Undefined => {
+                Counters::count(&self.server.counters.denied);
+                Outcome::new(Code::InsufficentAccessRights, "this attribute is not compared")
+            }
+        }
+    }
+
+    /// The entry with a name as the client sees it.
+    pub(super) fn seen(&self, dn: &Dn, sight: &Sight) -> Option<Arc<Node>> {
+        let node = self.view.tree.by_dn(dn).cloned().or_else(|| self.sudo_node(dn, sight));
+        match sight {
+            Sight::Nothing => None,
+            Sight::Everything => node,
+            Sight::Of(host) => {
+                let node = node?;
+                match Eyes::new(&self.view, host, self.clock.now_s()).look(&node) {
+                    Shown::No => None,
+                    Shown::Whole => Some(node),
+                    Shown::Part(part) => Some(part),
+                }
+            }
+        }
+    }
+
+    fn sudo_node(&self, dn: &Dn, sight: &Sight) -> Option<Arc<Node>> {
+        if !dn.as_str().contains("ou=sudoers") {
+            return None;
+        }
+        let roles = self.server.sudo_roles(&self.view)?;
+        if roles.container().dn == *dn {
+            return Some(roles.container().clone());
+        }
+        let host = if let Sight::Of(host) = sight { Some(&**host) } else { None };
+        roles.nodes(host, self.clock.now_s()).find(|node| node.dn == *dn).cloned()
+    }
+
+    /// The DN of the nearest entry above a name that the client sees (RFC 4511 section 4.1.9).
+    pub(super) fn matched(&self, dn: &Dn, sight: &Sight) -> String {
+        let mut above = dn.parent();
+        while let Some(dn) = above {
+            if let Some(node) = self.seen(&dn, sight) {
+                return node.entry.dn.to_string();
+            }
+            above = dn.parent();
+        }
+        String::new()
+    }
+
+    /// The answer to whoever may not see the content.
+    pub(super) fn denied(&self) -> Outcome {
+        let text = if self.names.is_empty() {
+            "bind first; this network is not in allow_anonymous"
+        } else {
+            "bind first; the certificate names no host of the inventory"
+        };
+        Outcome::new(Code::InsufficentAccessRights, text)
+    }
+}
+
+fn has(attribute: &str, node: &Node) -> bool {
+    let present = Filter::compile(&LdapFilter::Present(attribute.to_owned()));
+    present.is_ok_and(|present| present.matches(node, &Context::NOBODY))
+}

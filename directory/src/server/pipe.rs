@@ -1,0 +1,205 @@
+//! The octets of one connection: what has arrived, and what waits to be sent.
+//!
+//! Both buffers are bounded by who calls: reading stops at a full message or at [`ROOM`], and answers are sent whenever
+//! [`CHUNK`] octets wait, so a client that does not read stops its own operations and nothing else. While answers wait
+//! for the client, what it sends is still taken in up to [`ROOM`], because an Abandon may be among it. A client that
+//! takes nothing at all for [`WRITE_TIMEOUT`] is disconnected.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite},
+    time::{Instant, timeout, timeout_at},
+};
+use wire::Stream;
+
+use super::counters::Counters;
+
+/// Octets of requests that are taken in while others are being answered.
+pub(super) const ROOM: usize = 64 << 10;
+/// Octets of answers after which they are sent.
+pub(super) const CHUNK: usize = 64 << 10;
+/// Time in which a client must take at least one octet of what waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Octets of the first read; it grows while reads fill it.
+const READ_MIN: usize = 4 << 10;
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The client is gone.
+    Gone,
+    /// Nothing complete arrived in time.
+    Idle,
+    /// The client does not read.
+    Slow,
+}
+
+/// One connection's stream and buffers.
+pub(super) struct Pipe<'a> {
+    stream: Stream,
+    counters: &'a Counters,
+    /// Arrived, not yet decoded.
+    pub(super) inbox: BytesMut,
+    /// Not yet sent.
+    pub(super) outbox: BytesMut,
+    /// The client sends no more.
+    pub(super) ended: bool,
+    read_size: usize,
+    write_timeout: Duration,
+}
+
+impl<'a> Pipe<'a> {
+    pub(super) fn new(stream: Stream, counters: &'a Counters) -> Self {
+        let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
+        Self { stream, counters, inbox, outbox, ended: false, read_size: READ_MIN, write_timeout: WRITE_TIMEOUT }
+    }
+
+    /// The stream, for StartTLS; what is buffered is lost.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Waits for more octets, until `deadline`. `whole` is the length of the message that has begun to arrive.
+    pub(super) async fn read(&mut self, whole: Option<usize>, deadline: Instant) -> Result<(), Over> {
+        if self.inbox.is_empty() && self.inbox.capacity() < READ_MIN {
+            self.inbox = BytesMut::with_capacity(self.read_size);
+        }
+        let missing = whole.map_or(0, |whole| whole.saturating_sub(self.inbox.len())).min(ROOM);
+        self.inbox.reserve(self.read_size.max(missing));
+        let read = timeout_at(deadline, self.stream.read_buf(&mut self.inbox)).await;
+        match read {
+            Err(_) => Err(Over::Idle),
+            Ok(Err(_)) => Err(Over::Gone),
+            Ok(Ok(0)) => {
+                self.ended = true;
+                Ok(())
+            }
+            Ok(Ok(octets)) => {
+                self.counters.bytes_in.fetch_add(octets as u64, Relaxed);
+                if octets >= self.read_size {
+                    self.read_size = (self.read_size * 2).min(ROOM);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends all that waits.
+    pub(super) async fn flush(&mut self) -> Result<(), Over> {
+        let mut sent = 0;
+        while !self.outbox.is_empty() {
+            let patience = self.write_timeout;
+            match timeout(patience, poll_fn(|cx| self.poll_progress(cx))).await {
+                Err(_) => return Err(Over::Slow),
+                Ok(Err(_)) => return Err(Over::Gone),
+                Ok(Ok(octets)) => sent += octets as u64,
+            }
+        }
+        self.counters.bytes_out.fetch_add(sent, Relaxed);
+        if self.outbox.capacity() > 2 * CHUNK {
+            self.outbox = BytesMut::new();
+        }
+        let flushed = timeout(self.write_timeout, poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx))).await;
+        match flushed {
+            Err(_) => Err(Over::Slow),
+            Ok(Err(_)) => Err(Over::Gone),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Writes something; while that is not possible, takes in what arrives.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, &self.outbox) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(octets)) => {
+                self.outbox.advance(octets);
+                Poll::Ready(Ok(octets))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.poll_intake(cx)?;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes in what has arrived, without waiting.
+    pub(super) async fn peek(&mut self) -> Result<(), Over> {
+        poll_fn(|cx| Poll::Ready(self.poll_intake(cx))).await.map_err(|_| Over::Gone)
+    }
+
+    fn poll_intake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.ended && self.inbox.len() < ROOM {
+            self.inbox.reserve(READ_MIN);
+            let read = pin!(self.stream.read_buf(&mut self.inbox)).poll(cx);
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(octets)) => {
+                    self.counters.bytes_in.fetch_add(octets as u64, Relaxed);
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes our side.
+    pub(super) async fn close(mut self) {
+        // The client may be gone, and it is over either way.
+        let _ = timeout(Duration::from_secs(1), poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_arrives_while_the_client_does_not_read_is_taken_in_up_to_a_bound() {
+        let (mut client, server) = pair().await;
+        let counters = Counters::default();
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        pipe.write_timeout = Duration::from_millis(300);
+        pipe.outbox.resize(64 << 20, 0);
+        let sender = tokio::spawn(async move {
+            let sent = client.write_all(&vec![1; 16 << 20]).await;
+            (sent.is_ok(), client)
+        });
+        assert_eq!(pipe.flush().await, Err(Over::Slow));
+        assert!(pipe.inbox.len() >= ROOM && pipe.inbox.len() < 3 * ROOM, "{}", pipe.inbox.len());
+        sender.abort();
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_idle_and_a_gone_one_is_at_its_end() {
+        let (client, server) = pair().await;
+        let counters = Counters::default();
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(pipe.read(None, soon).await, Err(Over::Idle));
+        drop(client);
+        assert_eq!(pipe.read(None, Instant::now() + Duration::from_secs(5)).await, Ok(()));
+        assert!(pipe.ended);
+    }
+}

@@ -1,0 +1,7 @@
+//! The server on real sockets, as a client sees it.
+
+mod access;
+mod client;
+mod limits;
+mod operations;
+mod world;

@@ -1,0 +1,151 @@
+//! Hostile and slow clients.
+
+use std::time::Duration;
+
+use ldap3_proto::{LdapResultCode as Code, proto::*};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use super::{
+    client::{Client, extended, request},
+    world::{BASE, World, company, person},
+};
+
+const OPEN: &str = r#", "allow_anonymous": ["127.0.0.0/8"]"#;
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Sends octets; what the server says before it closes.
+async fn shout(world: &World, octets: &[u8]) -> Option<LdapExtendedResponse> {
+    let mut client = Client::plain(world.plain).await;
+    client.stream.write_all(octets).await.unwrap();
+    let answer = timeout(Duration::from_secs(10), client.receive()).await.unwrap()?;
+    assert_eq!(answer.msgid, 0);
+    assert!(client.receive().await.is_none(), "closed");
+    let LdapOp::ExtendedResponse(notice) = answer.op else { panic!("{answer:?}") };
+    assert_eq!(notice.name.as_deref(), Some("1.3.6.1.4.1.1466.20036"));
+    Some(notice)
+}
+
+#[tokio::test]
+async fn what_is_no_ldap_is_told_so_counted_and_closed() {
+    let world = World::new(company(), OPEN).await;
+    let mut deep = vec![0xa2; 0];
+    for _ in 0..200 {
+        let mut outer = vec![0xa2, 0x82];
+        outer.extend_from_slice(&(deep.len() as u16).to_be_bytes());
+        outer.extend_from_slice(&deep);
+        deep = outer;
+    }
+    let mut search = vec![4, 0, 10, 1, 2, 10, 1, 0, 2, 1, 0, 2, 1, 0, 1, 1, 0];
+    search.extend_from_slice(&deep);
+    search.extend_from_slice(&[0x30, 0]);
+    let mut nested = vec![0x30, 0x82, 0, 0, 2, 1, 1, 0x63, 0x82];
+    nested.extend_from_slice(&(search.len() as u16).to_be_bytes());
+    nested.extend_from_slice(&search);
+    let length = (nested.len() - 4) as u16;
+    nested[2..4].copy_from_slice(&length.to_be_bytes());
+    let cases: [&[u8]; 8] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0x16, 3, 1, 0, 100],
+        &[0x30, 0x80, 0, 0],
+        &[0x30, 5, 2, 1, 1, 0x42, 9],
+        &[0x30, 0],
+        &[0x30, 5, 2, 1, 1, 0x61, 0],
+        &[0x30, 12, 2, 1, 1, 0x60, 7, 2, 1, 3, 4, 0, 0x80, 9],
+        &nested,
+    ];
+    for case in cases {
+        let notice = shout(&world, case).await.unwrap();
+        assert_eq!(notice.res.code, Code::ProtocolError, "{case:?}");
+    }
+    assert_eq!(world.server.counters().decode_errors, cases.len() as u64);
+    let large = shout(&world, &[0x30, 0x84, 0x7f, 0xff, 0xff, 0xff]).await.unwrap();
+    assert!(large.res.message.contains("at most 65536"), "{}", large.res.message);
+    assert_eq!(world.server.counters().oversized, 1);
+    let mut good = Client::plain(world.plain).await;
+    assert_eq!(good.search(BASE, LdapSearchScope::Subtree, "(uid=ada)", &[]).await.entries.len(), 1);
+    drop(good);
+    until("all connections are over", || world.server.counters().open == 0).await;
+}
+
+#[tokio::test]
+async fn a_wide_filter_is_refused_and_the_connection_goes_on() {
+    let world = World::new(company(), OPEN).await;
+    let mut client = Client::plain(world.plain).await;
+    let mut search = request(BASE, LdapSearchScope::Subtree, "(uid=ada)", &[]);
+    search.filter = LdapFilter::Or(vec![search.filter; 2000]);
+    let found = client.search_with(search, vec![]).await;
+    assert_eq!(found.code(), Code::AdminLimitExceeded);
+    assert_eq!(client.search(BASE, LdapSearchScope::Subtree, "(uid=ada)", &[]).await.entries.len(), 1);
+}
+
+#[tokio::test]
+async fn a_silent_client_is_sent_away() {
+    let world = World::new(company(), r#", "idle_s": 1"#).await;
+    let mut client = Client::plain(world.plain).await;
+    client.stream.write_all(&[0x30, 50, 2]).await.unwrap();
+    assert!(timeout(Duration::from_secs(10), client.receive()).await.unwrap().is_none());
+    assert_eq!(world.server.counters().idle_closed, 1);
+}
+
+fn crowd() -> Vec<inventory::Row> {
+    let mut rows = company();
+    rows.extend((100..20_100).map(|number| person(number, &format!("u{number}"))));
+    rows
+}
+
+#[tokio::test]
+async fn who_does_not_read_delays_nobody_and_may_change_their_mind() {
+    let world = World::new(crowd(), OPEN).await;
+    let mut slow = Client::plain(world.plain).await;
+    let all = || LdapOp::SearchRequest(request(BASE, LdapSearchScope::Subtree, "(objectClass=posixAccount)", &[]));
+    let first = slow.send(all(), vec![]).await;
+    until("the large search has begun", || world.server.counters().entries > 100).await;
+    let mut other = Client::plain(world.plain).await;
+    assert_eq!(other.search(BASE, LdapSearchScope::Subtree, "(uid=ada)", &[]).await.entries.len(), 1);
+    assert!(world.server.counters().entries < 19_000, "the result waits for its reader");
+
+    let second = slow.send(LdapOp::AbandonRequest(first), vec![]).await + 1;
+    assert_eq!(slow.send(all(), vec![]).await, second);
+    let cancel = slow.send(extended("1.3.6.1.1.8", Some(vec![0x30, 3, 2, 1, second as u8])), vec![]).await;
+    let (mut of_first, mut of_second) = (0, 0);
+    loop {
+        let message = slow.receive().await.unwrap();
+        match message.op {
+            LdapOp::SearchResultEntry(_) if message.msgid == first => of_first += 1,
+            LdapOp::SearchResultEntry(_) if message.msgid == second => of_second += 1,
+            LdapOp::SearchResultDone(result) => {
+                assert_eq!((message.msgid, result.code), (second, Code::Canceled), "an abandoned search has no end");
+            }
+            LdapOp::ExtendedResponse(response) => {
+                assert_eq!((message.msgid, response.res.code), (cancel, Code::Success));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(of_first < 20_003 && of_second < 20_003, "{of_first} {of_second}");
+    assert_eq!(world.server.counters().abandoned, 2);
+}
+
+#[tokio::test]
+async fn a_large_result_arrives_whole_and_the_size_limit_holds() {
+    let world = World::new(crowd(), OPEN).await;
+    let mut client = Client::plain(world.plain).await;
+    let found = client.search(BASE, LdapSearchScope::Subtree, "(objectClass=posixAccount)", &[]).await;
+    assert_eq!((found.code(), found.entries.len()), (Code::Success, 20_003));
+    drop(world);
+    let world = World::new(crowd(), r#", "allow_anonymous": ["127.0.0.0/8"], "size_limit": 500"#).await;
+    let mut client = Client::plain(world.plain).await;
+    let found = client.search(BASE, LdapSearchScope::Subtree, "(objectClass=posixAccount)", &["uid"]).await;
+    assert_eq!((found.code(), found.entries.len()), (Code::SizeLimitExceeded, 500));
+    assert_eq!(world.server.counters().size_limited, 1);
+}
