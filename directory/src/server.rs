@@ -21,6 +21,7 @@ mod counters;
 mod extended;
 mod fixed;
 mod frame;
+mod fuzz;
 mod judge;
 mod pages;
 mod pipe;
@@ -29,6 +30,7 @@ mod rootdse;
 mod schema;
 mod search;
 mod sight;
+mod walk;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -39,7 +41,10 @@ use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use wire::{Limits, Stream, TlsIdentity};
 
-pub use self::counters::{Counters, Snapshot};
+pub use self::{
+    counters::{Counters, Snapshot},
+    fuzz::fuzz,
+};
 use crate::{
     config::Config,
     decisions::Decisions,

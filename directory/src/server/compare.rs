@@ -54,7 +54,9 @@ impl Connection<'_> {
         }
         match Filter::equality(&request.atype, value).evaluate(&node, &context) {
             Truth::True => Outcome::new(Code::CompareTrue, ""),
-            Truth::False if has(&request.atype, &node) => Outcome::new(Code::CompareFalse, ""),
+            Truth::False if Filter::presence(&request.atype).matches(&node, &context) => {
+                Outcome::new(Code::CompareFalse, "")
+            }
             Truth::False => Outcome::new(Code::NoSuchAttribute, ""),
             Truth::Undefined => {
                 Counters::count(&self.server.counters.denied);
@@ -113,9 +115,4 @@ impl Connection<'_> {
         };
         Outcome::new(Code::InsufficentAccessRights, text)
     }
-}
-
-fn has(attribute: &str, node: &Node) -> bool {
-    let present = Filter::compile(&LdapFilter::Present(attribute.to_owned()));
-    present.is_ok_and(|present| present.matches(node, &Context::NOBODY))
 }

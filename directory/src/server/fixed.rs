@@ -48,22 +48,8 @@ impl Fixed {
 
     fn evaluate(&self, filter: &LdapFilter) -> Option<bool> {
         match filter {
-            LdapFilter::And(parts) => {
-                let all = parts.iter().map(|part| self.evaluate(part));
-                all.fold(Some(true), |sum, part| match (sum, part) {
-                    (Some(false), _) | (_, Some(false)) => Some(false),
-                    (Some(true), part) => part,
-                    (None, _) => None,
-                })
-            }
-            LdapFilter::Or(parts) => {
-                let all = parts.iter().map(|part| self.evaluate(part));
-                all.fold(Some(false), |sum, part| match (sum, part) {
-                    (Some(true), _) | (_, Some(true)) => Some(true),
-                    (Some(false), part) => part,
-                    (None, _) => None,
-                })
-            }
+            LdapFilter::And(parts) => self.all(parts, false),
+            LdapFilter::Or(parts) => self.all(parts, true),
             LdapFilter::Not(part) => self.evaluate(part).map(|value| !value),
             LdapFilter::Present(name) => Some(self.values(name).is_some()),
             LdapFilter::Equality(name, value) => {
@@ -72,6 +58,19 @@ impl Fixed {
             }
             _ => None,
         }
+    }
+
+    /// And, or: the value that decides alone; else undefined if any part is; else the other value.
+    fn all(&self, parts: &[LdapFilter], decides: bool) -> Option<bool> {
+        let mut result = Some(!decides);
+        for part in parts {
+            match self.evaluate(part) {
+                Some(value) if value == decides => return Some(decides),
+                None => result = None,
+                Some(_) => {}
+            }
+        }
+        result
     }
 
     /// Writes the attributes that are asked for.

@@ -1,8 +1,7 @@
 //! Search (RFC 4511 section 4.5).
 //!
-//! A search is prepared without waiting for anything, then walks: a step examines some hundred candidates at most, and
-//! between steps other connections have their turn. Entries are written as they are found; when [`CHUNK`] octets wait,
-//! they are sent before the walk goes on, so a result of any size takes little memory.
+//! A search is prepared without waiting for anything, then [`walk`](super::walk)s. The rootDSE and the subschema are
+//! answered aside: everybody may read them. Pages are cut from one walk; see [`pages`](super::pages).
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -18,19 +17,16 @@ use super::{
     reply::{self, Outcome},
     rootdse::{About, root_dse},
     schema,
-    sight::{Eyes, Shown, Sight},
+    sight::Sight,
+    walk::Sink,
 };
 use crate::{
     dn::Dn,
-    filter::{Context, Filter},
+    filter::Filter,
     sudo::SudoRoles,
-    tree::{Node, Scope, Selection, Step, encode_attribute},
+    tree::{Node, Scope, Selection},
 };
 
-/// Candidates that one search may examine in vain.
-const CANDIDATES_MAX: usize = 1_000_000;
-/// Candidates that are examined in vain before others have their turn: about a quarter of a millisecond.
-const TURN: usize = 512;
 /// Time that a search may take, its client's reading included.
 const TIME_MAX: Duration = Duration::from_secs(300);
 
@@ -42,35 +38,20 @@ pub(super) struct Compiled {
 }
 
 /// A search that is ready to walk.
-struct Prepared {
-    base: Dn,
-    scope: Scope,
-    filter: Filter,
-    selection: Selection,
-    types_only: bool,
+pub(super) struct Prepared {
+    pub(super) base: Dn,
+    pub(super) scope: Scope,
+    pub(super) filter: Filter,
+    pub(super) selection: Selection,
+    pub(super) types_only: bool,
     /// Whether computed attributes are to be returned.
-    is_computed: bool,
-    sight: Sight,
+    pub(super) is_computed: bool,
+    pub(super) sight: Sight,
     /// Most entries that are returned.
-    limit: usize,
-    deadline: Instant,
+    pub(super) limit: usize,
+    pub(super) deadline: Instant,
     /// The roles of sudo, if the search could find them.
-    sudo: Option<Arc<SudoRoles>>,
-}
-
-/// Where found entries go.
-enum Sink {
-    /// To the client at once.
-    Client,
-    /// To a list, for pages.
-    List(VecDeque<Arc<Node>>),
-}
-
-/// Why a walk ends early.
-enum Stop {
-    Outcome(Outcome),
-    /// The client wants no answer.
-    Abandoned,
+    pub(super) sudo: Option<Arc<SudoRoles>>,
 }
 
 impl Connection<'_> {
@@ -219,120 +200,6 @@ impl Connection<'_> {
             .flatten()
     }
 
-    /// Walks through all entries. Returns the outcome and how many entries there were, nothing if nobody waits for it.
-    async fn walk(&mut self, id: i32, search: &Prepared, sink: &mut Sink) -> Result<Option<(Outcome, usize)>, Over> {
-        let (view, clock) = (self.view.clone(), self.clock);
-        let stale = self.server.is_stale(clock.now_ms);
-        let judge = Judge { access: &view.access, now_s: clock.now_s(), stale };
-        let admits = |node: &Node, place: &str| judge.admits(node, place);
-        let sudo = |node: &Node, host: &str| judge.sudo(node, host);
-        let context = Context { admits: &admits, sudo: &sudo };
-        let host = if let Sight::Of(host) = &search.sight { Some(&**host) } else { None };
-        let mut eyes = host.map(|host| Eyes::new(&view, host, clock.now_s()));
-        let mut found = 0;
-
-        let virtual_nodes = virtual_nodes(search, host, clock.now_s());
-        let mut made = virtual_nodes.filter(|node| search.filter.matches(node, &context));
-        let mut walk = view.tree.search(&search.base, search.scope, &search.filter, &context, CANDIDATES_MAX);
-        loop {
-            let part;
-            let node = match made.next().map_or_else(|| walk.step(TURN), Step::Found) {
-                Step::Found(node) => node,
-                Step::Paused => match self.pause(id, search.deadline).await? {
-                    None => continue,
-                    Some(stop) => return Ok(self.stopped(stop, found)),
-                },
-                Step::TooMany(error) => {
-                    Counters::count(&self.server.counters.candidates_limited);
-                    return Ok(Some((Outcome::new(Code::AdminLimitExceeded, error.to_string()), found)));
-                }
-                Step::End => return Ok(Some((Outcome::SUCCESS, found))),
-            };
-            let node = match eyes.as_mut().map_or(Shown::Whole, |eyes| eyes.look(node)) {
-                Shown::No => continue,
-                Shown::Whole => node,
-                Shown::Part(seen) if search.filter.matches(&seen, &context) => {
-                    part = seen;
-                    &part
-                }
-                Shown::Part(_) => continue,
-            };
-            if found == search.limit {
-                Counters::count(&self.server.counters.size_limited);
-                return Ok(Some((Outcome::new(Code::SizeLimitExceeded, ""), found)));
-            }
-            found += 1;
-            match sink {
-                Sink::Client => self.write(id, node, search, &judge),
-                Sink::List(list) => list.push_back(node.clone()),
-            }
-            if self.pipe.outbox.len() >= CHUNK || found % TURN == 0 {
-                self.pipe.flush().await?;
-                if let Some(stop) = self.pause(id, search.deadline).await? {
-                    return Ok(self.stopped(stop, found));
-                }
-            }
-        }
-    }
-
-    fn stopped(&self, stop: Stop, found: usize) -> Option<(Outcome, usize)> {
-        match stop {
-            Stop::Outcome(outcome) => Some((outcome, found)),
-            Stop::Abandoned => None,
-        }
-    }
-
-    /// Lets others have their turn, then looks whether the search shall go on.
-    async fn pause(&mut self, id: i32, deadline: Instant) -> Result<Option<Stop>, Over> {
-        tokio::task::yield_now().await;
-        self.pipe.peek().await?;
-        if Instant::now() >= deadline {
-            Counters::count(&self.server.counters.time_limited);
-            return Ok(Some(Stop::Outcome(Outcome::new(Code::TimeLimitExceeded, ""))));
-        }
-        let max = self.message_max();
-        let mut rest = &self.pipe.inbox[..];
-        while let Ok(Some(length)) = frame::length(rest, max)
-            && let Some((message, behind)) = rest.split_at_checked(length)
-        {
-            rest = behind;
-            let Some(head) = frame::head(message) else { break };
-            let is_unbind = head.operation == frame::tag::UNBIND;
-            if is_unbind || head.ends() == Some(id) {
-                Counters::count(&self.server.counters.abandoned);
-                if head.operation == frame::tag::EXTENDED {
-                    self.cancelled = Some(id);
-                    return Ok(Some(Stop::Outcome(Outcome::new(Code::Canceled, ""))));
-                }
-                return Ok(Some(Stop::Abandoned));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Writes one entry.
-    fn write(&mut self, id: i32, node: &Node, search: &Prepared, judge: &Judge<'_>) {
-        let mut more = bytes::BytesMut::new();
-        if search.is_computed && node.is_person() {
-            self.write_computed(node, search, judge, &mut more);
-        }
-        node.encode_message(id, &search.selection, search.types_only, &more, &mut self.pipe.outbox);
-        Counters::count(&self.server.counters.entries);
-    }
-
-    /// The computed attributes: for a client that is a host, its own name if the person may come in there.
-    fn write_computed(&self, node: &Node, search: &Prepared, judge: &Judge<'_>, out: &mut bytes::BytesMut) {
-        let Some(host) = self.host() else { return };
-        let name = judge::name_of(&host);
-        let asked = [("gatehouseAccess", crate::policy::SERVICE_DEFAULT), ("gatehouseSudo", crate::policy::SUDO)];
-        for (attribute, service) in asked {
-            if search.selection.names(attribute) && judge.decides(node, &host, service) {
-                let values = (!search.types_only).then_some(name.as_bytes());
-                encode_attribute(attribute, values.into_iter(), out);
-            }
-        }
-    }
-
     /// One page of a search (RFC 2696).
     async fn page(
         &mut self,
@@ -407,22 +274,6 @@ impl Connection<'_> {
             }
         }
     }
-}
-
-/// The entries of sudo within a search.
-fn virtual_nodes<'a>(
-    search: &'a Prepared,
-    host: Option<&'a inventory::Host>,
-    now_s: u64,
-) -> impl Iterator<Item = &'a Arc<Node>> {
-    let roles =
-        search.sudo.iter().flat_map(move |roles| std::iter::once(roles.container()).chain(roles.nodes(host, now_s)));
-    roles.filter(|node| match search.scope {
-        Scope::Base => node.dn == search.base,
-        Scope::One => node.dn.parent().as_ref() == Some(&search.base),
-        Scope::Subtree => node.dn.is_within(&search.base),
-        Scope::Children => node.dn != search.base && node.dn.is_within(&search.base),
-    })
 }
 
 /// Page size and cookie, if pages are asked for and are needed: a page as large as the size limit is the whole result.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
-use ldap3_proto::{LdapCodec, LdapMsg, LdapResultCode, control::LdapControl, parse_ldap_filter_str, proto::*};
+use ldap3_proto::{LdapCodec, LdapMsg, LdapResultCode, control::LdapControl, proto::*};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -36,7 +36,7 @@ pub(super) fn request(base: &str, scope: LdapSearchScope, filter: &str, attrs: &
         sizelimit: 0,
         timelimit: 0,
         typesonly: false,
-        filter: parse_ldap_filter_str(filter).unwrap(),
+        filter: crate::filter::text::read(filter).unwrap(),
         attrs: attrs.iter().map(|name| name.to_string()).collect(),
     }
 }

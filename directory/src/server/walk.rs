@@ -1,0 +1,181 @@
+//! The walk of one search through the entries.
+//!
+//! A step examines some hundred candidates at most, and between steps other connections have their turn. Entries are
+//! written as they are found; when [`CHUNK`] octets wait, they are sent before the walk goes on, so a result of any size
+//! takes little memory.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use ldap3_proto::proto::LdapResultCode as Code;
+use tokio::time::Instant;
+
+use super::{
+    connection::Connection,
+    counters::Counters,
+    frame,
+    judge::{self, Judge},
+    pipe::{CHUNK, Over},
+    reply::Outcome,
+    search::Prepared,
+    sight::{Eyes, Shown, Sight},
+};
+use crate::{
+    filter::Context,
+    tree::{Node, Scope, Step, encode_attribute},
+};
+
+/// Candidates that one search may examine in vain.
+const CANDIDATES_MAX: usize = 1_000_000;
+/// Candidates that are examined in vain before others have their turn: about a quarter of a millisecond.
+const TURN: usize = 512;
+/// Where found entries go.
+pub(super) enum Sink {
+    /// To the client at once.
+    Client,
+    /// To a list, for pages.
+    List(VecDeque<Arc<Node>>),
+}
+
+/// Why a walk ends early.
+enum Stop {
+    Outcome(Outcome),
+    /// The client wants no answer.
+    Abandoned,
+}
+
+impl Connection<'_> {
+    /// Walks through all entries. Returns the outcome and how many entries there were, nothing if nobody waits for it.
+    pub(super) async fn walk(
+        &mut self,
+        id: i32,
+        search: &Prepared,
+        sink: &mut Sink,
+    ) -> Result<Option<(Outcome, usize)>, Over> {
+        let (view, clock) = (self.view.clone(), self.clock);
+        let stale = self.server.is_stale(clock.now_ms);
+        let judge = Judge { access: &view.access, now_s: clock.now_s(), stale };
+        let admits = |node: &Node, place: &str| judge.admits(node, place);
+        let sudo = |node: &Node, host: &str| judge.sudo(node, host);
+        let context = Context { admits: &admits, sudo: &sudo };
+        let host = if let Sight::Of(host) = &search.sight { Some(&**host) } else { None };
+        let mut eyes = host.map(|host| Eyes::new(&view, host, clock.now_s()));
+        let mut found = 0;
+
+        let virtual_nodes = virtual_nodes(search, host, clock.now_s());
+        let mut made = virtual_nodes.filter(|node| search.filter.matches(node, &context));
+        let mut walk = view.tree.search(&search.base, search.scope, &search.filter, &context, CANDIDATES_MAX);
+        loop {
+            let part;
+            let node = match made.next().map_or_else(|| walk.step(TURN), Step::Found) {
+                Step::Found(node) => node,
+                Step::Paused => match self.pause(id, search.deadline).await? {
+                    None => continue,
+                    Some(stop) => return Ok(self.stopped(stop, found)),
+                },
+                Step::TooMany(error) => {
+                    Counters::count(&self.server.counters.candidates_limited);
+                    return Ok(Some((Outcome::new(Code::AdminLimitExceeded, error.to_string()), found)));
+                }
+                Step::End => return Ok(Some((Outcome::SUCCESS, found))),
+            };
+            let node = match eyes.as_mut().map_or(Shown::Whole, |eyes| eyes.look(node)) {
+                Shown::No => continue,
+                Shown::Whole => node,
+                Shown::Part(seen) if search.filter.matches(&seen, &context) => {
+                    part = seen;
+                    &part
+                }
+                Shown::Part(_) => continue,
+            };
+            if found == search.limit {
+                Counters::count(&self.server.counters.size_limited);
+                return Ok(Some((Outcome::new(Code::SizeLimitExceeded, ""), found)));
+            }
+            found += 1;
+            match sink {
+                Sink::Client => self.write(id, node, search, &judge),
+                Sink::List(list) => list.push_back(node.clone()),
+            }
+            if self.pipe.outbox.len() >= CHUNK || found % TURN == 0 {
+                self.pipe.flush().await?;
+                if let Some(stop) = self.pause(id, search.deadline).await? {
+                    return Ok(self.stopped(stop, found));
+                }
+            }
+        }
+    }
+
+    fn stopped(&self, stop: Stop, found: usize) -> Option<(Outcome, usize)> {
+        match stop {
+            Stop::Outcome(outcome) => Some((outcome, found)),
+            Stop::Abandoned => None,
+        }
+    }
+
+    /// Lets others have their turn, then looks whether the search shall go on.
+    async fn pause(&mut self, id: i32, deadline: Instant) -> Result<Option<Stop>, Over> {
+        tokio::task::yield_now().await;
+        self.pipe.peek().await?;
+        if Instant::now() >= deadline {
+            Counters::count(&self.server.counters.time_limited);
+            return Ok(Some(Stop::Outcome(Outcome::new(Code::TimeLimitExceeded, ""))));
+        }
+        let max = self.message_max();
+        let mut rest = &self.pipe.inbox[..];
+        while let Ok(Some(length)) = frame::length(rest, max)
+            && let Some((message, behind)) = rest.split_at_checked(length)
+        {
+            rest = behind;
+            let Some(head) = frame::head(message) else { break };
+            let is_unbind = head.operation == frame::tag::UNBIND;
+            if is_unbind || head.ends() == Some(id) {
+                Counters::count(&self.server.counters.abandoned);
+                if head.operation == frame::tag::EXTENDED {
+                    self.cancelled = Some(id);
+                    return Ok(Some(Stop::Outcome(Outcome::new(Code::Canceled, ""))));
+                }
+                return Ok(Some(Stop::Abandoned));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes one entry.
+    pub(super) fn write(&mut self, id: i32, node: &Node, search: &Prepared, judge: &Judge<'_>) {
+        let mut more = bytes::BytesMut::new();
+        if search.is_computed && node.is_person() {
+            self.write_computed(node, search, judge, &mut more);
+        }
+        node.encode_message(id, &search.selection, search.types_only, &more, &mut self.pipe.outbox);
+        Counters::count(&self.server.counters.entries);
+    }
+
+    /// The computed attributes: for a client that is a host, its own name if the person may come in there.
+    fn write_computed(&self, node: &Node, search: &Prepared, judge: &Judge<'_>, out: &mut bytes::BytesMut) {
+        let Some(host) = self.host() else { return };
+        let name = judge::name_of(&host);
+        let asked = [("gatehouseAccess", crate::policy::SERVICE_DEFAULT), ("gatehouseSudo", crate::policy::SUDO)];
+        for (attribute, service) in asked {
+            if search.selection.names(attribute) && judge.decides(node, &host, service) {
+                let values = (!search.types_only).then_some(name.as_bytes());
+                encode_attribute(attribute, values.into_iter(), out);
+            }
+        }
+    }
+}
+
+/// The entries of sudo within a search.
+fn virtual_nodes<'a>(
+    search: &'a Prepared,
+    host: Option<&'a inventory::Host>,
+    now_s: u64,
+) -> impl Iterator<Item = &'a Arc<Node>> {
+    let roles =
+        search.sudo.iter().flat_map(move |roles| std::iter::once(roles.container()).chain(roles.nodes(host, now_s)));
+    roles.filter(|node| match search.scope {
+        Scope::Base => node.dn == search.base,
+        Scope::One => node.dn.parent().as_ref() == Some(&search.base),
+        Scope::Subtree => node.dn.is_within(&search.base),
+        Scope::Children => node.dn != search.base && node.dn.is_within(&search.base),
+    })
+}
