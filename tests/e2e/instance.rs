@@ -121,7 +121,7 @@ impl Instance {
         let tls = if directory.start_tls { "ssl start_tls\n" } else { "" };
         let config = format!(
             "uid nslcd\ngid nslcd\nuri ldap://{}/\nbase {BASE}\n{tls}tls_reqcert demand\n\
-             tls_cacertfile /etc/ssl/test-ca.pem\nbind_timelimit 1\ntimelimit 4\nreconnect_sleeptime 1\n\
+             tls_cacertfile /etc/ssl/test-ca.pem\nbind_timelimit 4\ntimelimit 2\nreconnect_sleeptime 1\n\
              reconnect_retrytime 1\nreferrals no\npam_authz_search {}\n",
             directory.address, directory.access_filter
         );
