@@ -164,6 +164,9 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     signals::tell(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status("draining")]);
     shutdown.cancel();
     drain(tasks).await;
+    if let Some(logins) = &app.logins {
+        logins.settle_decisions().await;
+    }
     if tokio::time::timeout(DRAIN, keeper.close()).await.is_err() {
         tracing::warn!("the store was not closed within {} s; what was acknowledged is on disk", DRAIN.as_secs());
     }

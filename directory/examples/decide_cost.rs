@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use directory::policy::{Access, Question, Reason};
+use directory::policy::{Access, OldFilter, Question, Reason};
 use inventory::{
     Grant, Host, HostKey, HostState, State,
     change::{Author, ChangeSet, Row, RowChange},
@@ -37,6 +37,11 @@ const ZONES: [&str; 6] = ["us-east-1a", "us-east-1b", "us-west-2a", "eu-west-1a"
 struct Counting;
 
 static OCTETS: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+fn in_use() -> u64 {
+    OCTETS.load(Ordering::Relaxed) - FREED.load(Ordering::Relaxed)
+}
 
 // SAFETY: every call is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
@@ -47,6 +52,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        FREED.fetch_add(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -168,7 +174,6 @@ fn grant(n: usize, for_all: usize, numbers: &mut Numbers) -> Grant {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a measurement")]
 fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let out = run();
@@ -187,14 +192,15 @@ fn main() {
     let first_grant = grants[0].clone();
     let state = State::from_rows(1, 1, 1, hosts.chain(people).chain(groups).chain(grants)).expect("no conflicts");
     let state = Arc::new(state);
-    let before = OCTETS.load(Ordering::Relaxed);
+    let before = in_use();
     let access = timed("build", || Access::build(state.clone()));
-    println!("allocated by it in all: {} MB", (OCTETS.load(Ordering::Relaxed) - before) >> 20);
+    println!("memory of it beside the state: {} MB", (in_use() - before) >> 20);
 
     questions(&access, &mut numbers, "sshd", "random person, random host, sshd");
     questions(&access, &mut numbers, "sudo", "random person, random host, sudo");
     questions(&access, &mut numbers, "nothing", "random person, random host, a service that few grants name");
     changes(&access, &state, everybody, first_grant);
+    surveys(&access, &state);
 }
 
 fn questions(access: &Access, numbers: &mut Numbers, service: &str, what: &str) {
@@ -209,7 +215,6 @@ fn questions(access: &Access, numbers: &mut Numbers, service: &str, what: &str) 
     let (mut most, before) = (0, OCTETS.load(Ordering::Relaxed));
     for (user, host) in &asked {
         let octets = OCTETS.load(Ordering::Relaxed);
-        #[expect(clippy::disallowed_methods, reason = "a measurement")]
         let start = Instant::now();
         let decision = access.decide(black_box(&Question { user, host, service, now_s: NOW, stale: false }));
         nanos.push(start.elapsed().as_nanos());
@@ -243,5 +248,40 @@ fn changes(access: &Access, state: &Arc<State>, everybody: Row, grant: Row) {
     {
         let next = Arc::new(state.apply(set.clone()).expect("no conflict"));
         timed(what, || drop(black_box(access.advance(next, &[set]))));
+    }
+}
+
+/// Questions of people, off the answering path.
+fn surveys(access: &Access, state: &Arc<State>) {
+    let (name, zone) = host_name(4711);
+    let host = access.host(&format!("{name}.{zone}")).expect("it is there").clone();
+    let who = timed("who may use a host", || access.who(&host, "sshd", NOW).count());
+    println!("  {who} people");
+    let places = timed("where a person may go", || access.places("user00007", "sshd", NOW).map(Iterator::count));
+    println!("  {places:?} hosts");
+    let asked =
+        Question { user: "user00007", host: &format!("{name}.{zone}"), service: "sshd", now_s: NOW, stale: false };
+    timed("an explanation", || drop(black_box(access.explain(&asked))));
+    let filter = OldFilter::parse("(|(host=dev-*)(host=\\2a))").expect("a filter");
+    let lint = timed("a lint of one host", || access.lint(&filter, [&*host], "sshd", NOW));
+    println!("  {} same, {} gain, {} lose", lint.same, lint.gained, lint.lost);
+    for (what, who, on) in [
+        ("a comparison: one person more on one zone", "user00007", "*.us-east-1b"),
+        ("a comparison: everybody on one role", "@group0", "role:mysql"),
+    ] {
+        let grant = Grant {
+            on: [on.into()].into(),
+            who: [who.into()].into(),
+            until: None,
+            services: Box::default(),
+            ..grant(GRANTS, 0, &mut Numbers(1))
+        };
+        let author = Author { who: "bench".into(), when_ms: 0, why: String::new() };
+        let rows = vec![RowChange { old: None, new: Some(Row::Grant(grant.into())) }];
+        let set = Arc::new(ChangeSet { epoch: 1, serial: 2, author, rows });
+        let next = Arc::new(state.apply(set.clone()).expect("no conflict"));
+        let after = access.advance(next, &[set]);
+        let diff = timed(what, || access.diff(&after, "sshd", NOW));
+        println!("  {} people gain or lose, {} not compared", diff.people, diff.not_compared);
     }
 }

@@ -137,6 +137,7 @@ pub struct Head {
     pub hash: CompactString,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are entries; a box for each would cost more")]
 enum Message {
     Entry(Entry),
     /// Write and sync what was recorded before this, then tell.

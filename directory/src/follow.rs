@@ -1,6 +1,6 @@
 //! Following the upstream directory.
 //!
-//! One task per connection does the work ([`session`], [`poll`]) and ends with a reason; this one chooses the server,
+//! One task per connection does the work (`visit`, and then `session` or `poll`) and ends with a reason; this one chooses the server,
 //! the pause before the next attempt, and whether the next refresh begins without a cookie. What is served stays as it
 //! was through all of that. The client library panics on some odd input: that ends a connection's task and is counted.
 //!
@@ -9,21 +9,25 @@
 mod address;
 mod ber;
 mod changes;
+pub mod check;
 mod compare;
 mod connect;
 mod control;
 mod cookie;
+mod ends;
 pub(crate) mod entry;
 mod gate;
 mod job;
 mod names;
 mod poll;
 pub(crate) mod publish;
+mod pulse;
 mod refresh;
 mod root;
 mod search;
 mod session;
 pub(crate) mod status;
+mod visit;
 
 use std::{
     sync::{
@@ -51,8 +55,8 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(30);
 const HELD_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked at whether somebody has accepted.
 const HELD_LOOK: Duration = Duration::from_millis(500);
-/// Shortest time between two full refreshes, whatever asks for them.
-const WHOLE_EVERY: Duration = Duration::from_secs(5);
+/// Shortest time between two connections that begin because the one before asked for it.
+const AGAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Follows the upstream until `shutdown`. Changes go to `keeper`, how it goes to `status`.
 pub async fn run(config: &Upstream, keeper: Keeper, status: Arc<Status>, shutdown: CancellationToken) {
@@ -64,6 +68,7 @@ pub async fn run(config: &Upstream, keeper: Keeper, status: Arc<Status>, shutdow
         whole: false,
         waiting: None,
         pause: PAUSE_FIRST,
+        again: None,
     };
     let entries = follower.keeper.state().entry_count() as u64;
     follower.status.change(|report| report.entries = entries);
@@ -83,6 +88,8 @@ struct Follower {
     whole: bool,
     waiting: Option<Waiting>,
     pause: Duration,
+    /// When a connection ended last that asked for the next.
+    again: Option<time::Instant>,
 }
 
 /// Ends the task of a connection when nobody waits for it any more.
@@ -133,7 +140,7 @@ impl Follower {
             waiting: self.waiting.clone(),
             good: good.clone(),
         };
-        let mut task = Guarded(tokio::spawn(session::run(job)));
+        let mut task = Guarded(tokio::spawn(visit::run(job)));
         let end = match (&mut task.0).await {
             Ok(end) => end,
             Err(error) => {
@@ -157,7 +164,10 @@ impl Follower {
             status.phase(phase, why);
         };
         match end {
-            End::CatchUp => true,
+            End::CatchUp => {
+                self.unhurried().await;
+                true
+            }
             End::Failed(why) => {
                 self.servers.note(url, false);
                 failed(if self.waiting.is_some() { Phase::Held } else { Phase::Down }, why, &self.status);
@@ -171,9 +181,7 @@ impl Follower {
             End::Whole(why) => {
                 tracing::info!(%url, %why, "the whole directory is read");
                 self.whole = true;
-                if !good {
-                    self.rest(WHOLE_EVERY).await;
-                }
+                self.unhurried().await;
                 true
             }
             End::Held(waiting) => {
@@ -205,6 +213,13 @@ impl Follower {
         self.waiting = Some(waiting).filter(|waiting| waiting.is_held(&self.keeper));
     }
 
+    /// Waits when this connection was asked for again and again: a server may ask for it without end.
+    async fn unhurried(&mut self) {
+        let again = self.again.replace(time::Instant::now());
+        let pause = again.map_or(Duration::ZERO, |again| AGAIN_EVERY.saturating_sub(again.elapsed()));
+        self.rest(pause).await;
+    }
+
     /// Waits before the next round; somebody may ask for it earlier.
     async fn pause(&mut self) {
         let pause = self.pause;
@@ -229,7 +244,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// The content to publish; `None` if it is what is served.
-pub(crate) fn content(state: &Arc<State>, entries: Vec<Entry>) -> Option<Vec<Arc<Entry>>> {
+pub(crate) fn content(state: &State, entries: Vec<Arc<Entry>>) -> Option<Vec<Arc<Entry>>> {
     poll::differs(state, entries)
 }
 

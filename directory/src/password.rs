@@ -44,7 +44,7 @@ use self::{
     upstream::{Said, Upstream},
     verifiers::Verifiers,
 };
-use crate::{config::Config, dn::Dn, view::View};
+use crate::config::Config;
 
 pub use outcome::{Checked, Via};
 pub use scheme::{NotWeak, Weak};
@@ -148,23 +148,12 @@ impl Passwords {
         })))
     }
 
-    /// Judges a simple bind to a DN of a view. `secure` says whether the password came over TLS, or from where it may
-    /// come without. The view is not held while others are asked.
+    /// Judges a simple bind. `found` is the entry of the DN in the view of this moment, which is not held while others
+    /// are asked; `dn` the DN in its normal form; `secure` says whether the password came over TLS, or from where it may
+    /// come without.
     ///
     /// It takes as long as it has to, a few seconds at most; dropping it counts as a failure.
-    pub fn check<'a>(
-        &'a self,
-        view: &View,
-        dn: &'a Dn,
-        password: &'a [u8],
-        source: IpAddr,
-        secure: bool,
-    ) -> impl Future<Output = Checked> + Send + use<'a> {
-        let found = view.tree.by_dn(dn).map(|node| node.entry.clone());
-        self.check_entry(found, dn.as_str(), password, source, secure)
-    }
-
-    async fn check_entry(
+    pub async fn check(
         &self,
         found: Option<Arc<Entry>>,
         dn: &str,

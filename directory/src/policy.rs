@@ -11,7 +11,6 @@ mod explain;
 mod index;
 mod keys;
 mod lint;
-mod member_dn;
 mod names;
 mod old_filter;
 mod people;

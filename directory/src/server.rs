@@ -21,6 +21,7 @@ mod counters;
 mod extended;
 mod fixed;
 mod frame;
+mod fuzz;
 mod judge;
 mod pages;
 mod pipe;
@@ -40,7 +41,10 @@ use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use wire::{Limits, Stream, TlsIdentity};
 
-pub use self::counters::{Counters, Snapshot};
+pub use self::{
+    counters::{Counters, Snapshot},
+    fuzz::fuzz,
+};
 use crate::{
     config::Config,
     decisions::Decisions,

@@ -1,4 +1,5 @@
 //! An LDIF file as the source: taken over, watched, never taken by halves.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 use std::{
     fs,

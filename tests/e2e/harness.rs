@@ -178,11 +178,12 @@ pub(crate) struct Setup {
 
 /// A running gatehouse with its folder.
 pub(crate) struct Node {
+    // Before the folder that has its log.
+    process: Option<Process>,
     pub(crate) dir: TempDir,
     pub(crate) dns: SocketAddr,
     pub(crate) http: SocketAddr,
     netns: Option<String>,
-    process: Option<Process>,
 }
 
 impl Node {

@@ -10,9 +10,11 @@ use std::{
 };
 
 use inventory::{Entry, EntryId, State};
+use tokio::task::JoinHandle;
 
 use super::{
     connect, entry,
+    gate::GAVE_UP,
     job::Job,
     search::{self, Unlisted},
 };
@@ -20,8 +22,38 @@ use super::{
 /// Pause between the two listings.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How many entries differ.
-pub(super) async fn run(job: Job, paged: bool) -> Result<usize, String> {
+/// A comparison, if one is under way. Dropping it ends it.
+#[derive(Debug, Default)]
+pub(super) struct Comparison(Option<JoinHandle<Result<usize, String>>>);
+
+impl Drop for Comparison {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Comparison {
+    /// Begins one, unless one is under way.
+    pub(super) fn begin(&mut self, job: &Job, paged: bool) {
+        if self.0.is_none() {
+            self.0 = Some(tokio::spawn(run(job.clone(), paged)));
+        }
+    }
+
+    /// How many entries differ, when that is known.
+    pub(super) async fn found(&mut self) -> Result<usize, String> {
+        let found = match &mut self.0 {
+            Some(task) => task.await.unwrap_or_else(|_| Err(GAVE_UP.into())),
+            None => std::future::pending().await,
+        };
+        self.0 = None;
+        found
+    }
+}
+
+async fn run(job: Job, paged: bool) -> Result<usize, String> {
     let first = differing(&job, paged).await?;
     if first.is_empty() {
         return Ok(0);

@@ -120,7 +120,8 @@ pub(super) struct Connection {
 pub async fn connect(upstream: &Upstream, url: &str) -> Result<Ldap, ConnectError> {
     let open = open(upstream.clone(), url.to_owned());
     guarded(open).await?.map(|connection| {
-        // Who takes the results does not tell the gate: single answers fit its window.
+        // Who takes the results does not tell the gate.
+        connection.link.unbounded();
         connection.ldap
     })
 }

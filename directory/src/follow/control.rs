@@ -200,6 +200,16 @@ mod tests {
         assert_eq!(sync_info(&set), Ok(SyncInfo::IdSet { cookie: None, deletes: true, ids: vec![EntryId(UUID)] }));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_read_without_harm(octets: Vec<u8>, tag in 0u8..4) {
+            fuzz(&octets);
+            let tag = [0x30, 0xa1, 0xa2, 0xa3][usize::from(tag)];
+            fuzz(&element(tag, &[octets.get(..120).unwrap_or(&octets)]));
+            fuzz(&element(0x30, &[&[0x0a, 1, 2], &element(4, &[&UUID]), octets.get(..80).unwrap_or(&octets)]));
+        }
+    }
+
     #[test]
     fn what_no_server_should_send_is_an_error() {
         assert_eq!(sync_state(&[]), Err(BadSync::Ber(BadBer::Unexpected)));

@@ -28,7 +28,7 @@ pub(super) async fn run(job: Job, mut connection: Connection, root: &Root) -> En
             Err(why) => {
                 job.discarded();
                 return match why {
-                    Unlisted::Failed(why) => End::Failed(format!("{}: {why}", job.url)),
+                    Unlisted::Failed(why) => End::Failed(why),
                     Unlisted::Many(max) => End::Broken(format!(
                         "the server holds more than {max} entries; raise [directory.upstream] entries_max if that is right"
                     )),
@@ -49,7 +49,7 @@ pub(super) async fn run(job: Job, mut connection: Connection, root: &Root) -> En
 
 async fn publish(job: &Job, listed: Vec<Entry>) -> Result<(), End> {
     let state = job.keeper.state();
-    let task = tokio::task::spawn_blocking(move || differs(&state, listed));
+    let task = tokio::task::spawn_blocking(move || differs(&state, listed.into_iter().map(Arc::new).collect()));
     let Some(entries) = task.await.map_err(|_| End::Failed("the node is stopping".into()))? else { return Ok(()) };
     let why = format!("all of {}", job.url);
     let proposed = publish::propose_whole(&job.keeper, &job.status, entries, None, job.waiting.as_ref(), &why).await;
@@ -58,7 +58,7 @@ async fn publish(job: &Job, listed: Vec<Entry>) -> Result<(), End> {
 }
 
 /// The content to publish; `None` if it is what is served. Of two entries under one identity the later counts.
-pub(super) fn differs(state: &Arc<State>, listed: Vec<Entry>) -> Option<Vec<Arc<Entry>>> {
+pub(super) fn differs(state: &State, listed: Vec<Arc<Entry>>) -> Option<Vec<Arc<Entry>>> {
     let mut same = state.cookie(DIRECTORY).is_none();
     let mut content: HashMap<EntryId, Arc<Entry>> = HashMap::with_capacity(listed.len());
     for new in listed {
@@ -66,7 +66,7 @@ pub(super) fn differs(state: &Arc<State>, listed: Vec<Entry>) -> Option<Vec<Arc<
             Some(old) if entry::same(old, &new) => old.clone(),
             _ => {
                 same = false;
-                Arc::new(new)
+                new
             }
         };
         content.insert(kept.id, kept);
@@ -83,9 +83,10 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_proposed() {
-        let state = Arc::new(a_state([an_entry(1, "ou=a", 1), an_entry(2, "ou=b", 1)]));
-        assert!(differs(&state, vec![an_entry(2, "ou=b", 1), an_entry(1, "ou=a", 1)]).is_none());
-        assert_eq!(differs(&state, vec![an_entry(1, "ou=a", 1)]).map(|all| all.len()), Some(1));
-        assert_eq!(differs(&state, vec![an_entry(1, "ou=a", 1), an_entry(2, "ou=c", 1)]).map(|all| all.len()), Some(2));
+        let state = a_state([an_entry(1, "ou=a", 1), an_entry(2, "ou=b", 1)]);
+        let differs = |entries: Vec<Entry>| differs(&state, entries.into_iter().map(Arc::new).collect());
+        assert!(differs(vec![an_entry(2, "ou=b", 1), an_entry(1, "ou=a", 1)]).is_none());
+        assert_eq!(differs(vec![an_entry(1, "ou=a", 1)]).map(|all| all.len()), Some(1));
+        assert_eq!(differs(vec![an_entry(1, "ou=a", 1), an_entry(2, "ou=c", 1)]).map(|all| all.len()), Some(2));
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use inventory::{Author, Cookie, Edit, Entry, Keeper, Outcome, Proposal, Refused, Row, State, entry::DIRECTORY};
 
-use super::status::{Phase, Status, now_ms};
+use super::status::{Status, now_ms};
 
 /// Pause before something that could not be made durable is proposed again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -121,7 +121,7 @@ pub(crate) async fn propose(keeper: &Keeper, status: &Status, edits: Vec<Edit>, 
             Err(Refused::Stopped) => return Published::Refused("the node is stopping".into()),
             Err(refused @ Refused::Conflicts(_)) => return Published::Refused(refused.to_string()),
             Err(refused @ (Refused::Busy | Refused::NotDurable(_))) => {
-                status.phase(Phase::Refreshing, refused.to_string());
+                status.phase(before.phase, refused.to_string());
                 told = true;
                 tokio::time::sleep(AGAIN).await;
             }

@@ -18,13 +18,16 @@ pub(super) struct Root {
     pub(super) sync: bool,
     /// It has paged results (RFC 2696).
     pub(super) paged: bool,
+    /// It is 389-ds, to which a cookie of OpenLDAP must never be sent (389-ds-base#5418).
+    pub(super) is_389: bool,
     /// Its suffix that our base lies in; the base itself if it does not tell.
     pub(super) suffix: String,
 }
 
 /// Asks for the rootDSE.
 pub(super) async fn read(connection: &mut Connection, base: &str, limit: Duration) -> Result<Root, String> {
-    let attributes = search::read_base(connection, "", &["supportedControl", "namingContexts"], limit).await?;
+    let attributes =
+        search::read_base(connection, "", &["supportedControl", "namingContexts", "vendorName"], limit).await?;
     Ok(judge(&attributes, base))
 }
 
@@ -35,13 +38,14 @@ fn judge(attributes: &[Attribute], base: &str) -> Root {
     };
     let controls = texts("supportedControl");
     let has = |oid: &str| controls.iter().any(|control| control == oid);
+    let is_389 = texts("vendorName").iter().any(|vendor| vendor.contains("389"));
     let normal = names::normal(base);
     let holds = |suffix: &String| {
         let suffix = names::normal(suffix);
         !suffix.is_empty() && (normal == suffix || normal.ends_with(&format!(",{suffix}")))
     };
     let suffix = texts("namingContexts").into_iter().filter(holds).max_by_key(String::len);
-    Root { sync: has(SYNC_REQUEST), paged: has(PAGED), suffix: suffix.unwrap_or_else(|| base.to_owned()) }
+    Root { sync: has(SYNC_REQUEST), paged: has(PAGED), is_389, suffix: suffix.unwrap_or_else(|| base.to_owned()) }
 }
 
 /// The CSNs of the last change of each server, as this server knows them; none where it keeps none or hides them.
@@ -62,6 +66,7 @@ mod tests {
     #[test]
     fn a_server_says_what_it_can() {
         let attributes = [
+            Attribute("vendorName".into(), ["389 Project".into()].into()),
             Attribute("supportedcontrol".into(), [SYNC_REQUEST.into(), "1.2.3".into()].into()),
             Attribute(
                 "namingContexts".into(),
@@ -69,7 +74,7 @@ mod tests {
             ),
         ];
         let root = judge(&attributes, "ou=people, dc=acme,dc=private");
-        assert_eq!(root, Root { sync: true, paged: false, suffix: "dc=Acme,dc=private".into() });
-        assert_eq!(judge(&[], "dc=acme"), Root { sync: false, paged: false, suffix: "dc=acme".into() });
+        assert_eq!(root, Root { sync: true, paged: false, is_389: true, suffix: "dc=Acme,dc=private".into() });
+        assert_eq!(judge(&[], "dc=acme"), Root { sync: false, paged: false, is_389: false, suffix: "dc=acme".into() });
     }
 }

@@ -4,28 +4,27 @@
 //! one. The cookie goes with what it stands for, or by itself once a minute when nothing else changes. Every few seconds
 //! the server is asked for its contextCSN: that tells whether it lives, and whether we are in step with it.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::time::Duration;
 
 use inventory::{Author, Edit, Row};
 use ldap3::controls::{MakeCritical, RawControl, RefreshMode, SyncRequest};
-use tokio::{
-    task::JoinHandle,
-    time::{self, Instant, MissedTickBehavior},
-};
+use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::{
     changes::Changes,
-    compare,
+    compare::Comparison,
     connect::Connection,
     control::{SyncDone, SyncInfo, SyncState, What},
     cookie::{Csn, SyncCookie},
+    ends::{self, Ended, Stage},
     entry,
     job::{End, Job},
     names, poll,
     publish::{self, Published},
+    pulse::{Pulse, Verdict},
     refresh::{BadRefresh, Content, Refresh},
-    root::{self, Root},
-    search::{self, Item, Search},
+    root::Root,
+    search::{Item, Search},
     status::{Phase, now_ms},
 };
 use crate::config::Follow;
@@ -38,49 +37,12 @@ const BATCH_MAX: usize = 2000;
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How often a cookie is stored that comes without changes.
 const COOKIE_EVERY: Duration = Duration::from_secs(60);
-/// How long a change that the server has may be missing before we ask anew for what changed.
-const UNSEEN_MAX: Duration = Duration::from_secs(60);
 /// Silence during a refresh after which it is given up; a server may take its time to begin.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// The texts with which slapd says, under code 53, that a cookie is of no use (syncprov.c).
-const NO_USE: [&str; 2] = ["consumer state is newer than provider", "consumer has state info but provider doesn't"];
-/// e-syncRefreshRequired (RFC 4533 section 3.8).
-const REFRESH_REQUIRED: u32 = 4096;
 
-type Probe = Pin<Box<dyn Future<Output = Result<Vec<Csn>, String>> + Send>>;
-
-/// Follows one server until something ends it.
-pub(super) async fn run(job: Job) -> End {
-    let opened = super::connect::open_bound((*job.upstream).clone(), job.url.clone()).await;
-    let mut connection = match opened {
-        Ok(connection) => connection,
-        Err(error) => return End::Failed(error.to_string()),
-    };
-    job.status.change(|report| {
-        report.connects += 1;
-        report.source.clone_from(&job.url);
-    });
-    let limit = Duration::from_secs(job.upstream.timeout_s.max(1));
-    let root = match root::read(&mut connection, &job.upstream.base, limit).await {
-        Ok(root) => root,
-        Err(why) => return End::Failed(format!("{}: {why}", job.url)),
-    };
-    let sync = match job.upstream.follow {
-        Follow::Auto => root.sync,
-        Follow::Sync => true,
-        Follow::Poll => false,
-    };
-    let link = connection.link.clone();
-    let end = if sync {
-        let cookie = job.cookie();
-        Session::new(job.clone(), connection, root, cookie).run().await
-    } else {
-        poll::run(job.clone(), connection, &root).await
-    };
-    if link.panicked() {
-        job.status.change(|report| report.panics += 1);
-    }
-    end
+/// Follows a server, from `cookie`, until something ends it.
+pub(super) async fn run(job: Job, connection: Connection, root: Root, cookie: SyncCookie) -> End {
+    Session::new(job, connection, root, cookie).run().await
 }
 
 struct Session {
@@ -97,19 +59,8 @@ struct Session {
     publish_at: Option<Instant>,
     heard: Instant,
     stored: Instant,
-    probe: Option<(Probe, u64)>,
-    /// What we knew when we came back with a cookie; the server must know it too. Checked once.
-    claimed: Option<SyncCookie>,
-    unseen: Option<(Vec<Csn>, Instant)>,
-    comparing: Option<JoinHandle<Result<usize, String>>>,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(task) = &self.comparing {
-            task.abort();
-        }
-    }
+    pulse: Pulse,
+    comparison: Comparison,
 }
 
 impl Session {
@@ -127,10 +78,8 @@ impl Session {
             publish_at: None,
             heard: Instant::now(),
             stored: Instant::now(),
-            probe: None,
-            claimed: None,
-            unseen: None,
-            comparing: None,
+            pulse: Pulse::default(),
+            comparison: Comparison::default(),
         }
     }
 
@@ -140,7 +89,7 @@ impl Session {
             Err(End::Failed(why)) => {
                 // What came before the end is right.
                 match self.publish(false).await {
-                    Ok(()) => End::Failed(format!("{}: {why}", self.job.url)),
+                    Ok(()) => End::Failed(why),
                     Err(end) => end,
                 }
             }
@@ -164,8 +113,9 @@ impl Session {
                 biased;
                 () = time::sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => self.publish(false).await?,
                 _ = tick.tick() => self.tick().await?,
-                answer = probed(&mut self.probe) => self.probed(answer)?,
-                found = compared(&mut self.comparing) => self.compared(found)?,
+                answer = self.pulse.answer() => self.answered(answer)?,
+                () = self.job.status.comparison() => self.compare(),
+                found = self.comparison.found() => self.compared(found)?,
                 item = search.next() => self.take(item.map_err(End::Failed)?).await?,
             }
         }
@@ -277,7 +227,7 @@ impl Session {
         });
         self.job.has_content(Phase::Following, at);
         if !self.whole {
-            self.claimed = Some(self.cookie.clone());
+            self.pulse.claim(self.cookie.clone());
             self.ask();
         }
         Ok(())
@@ -323,44 +273,35 @@ impl Session {
 
     /// The end of the search.
     async fn done(&mut self, result: &ldap3::LdapResult, done: Option<SyncDone>) -> Result<(), End> {
-        let resumed = !self.whole;
         let refreshing = self.refresh.is_some();
-        match (result.rc, done) {
-            (0, Some(done)) if refreshing => {
+        let may_poll = self.job.upstream.follow == Follow::Auto;
+        match ends::judge(result, done, Stage { refreshing, resumed: !self.whole, may_poll }) {
+            Ended::Refreshed(done) => {
                 if let Some(refresh) = &mut self.refresh {
                     refresh.done(&done);
                 }
                 self.refreshed(done.cookie).await?;
-                // It refreshes but does not push: ask again when a poll is due.
+                // It does not push: ask again when a poll is due.
                 time::sleep(Duration::from_secs(self.job.upstream.poll_s.max(1))).await;
                 Err(End::CatchUp)
             }
-            (REFRESH_REQUIRED, done) if resumed || !refreshing => {
+            Ended::CatchUp => {
                 self.publish(false).await?;
-                match done.and_then(|done| done.cookie).filter(|_| !refreshing) {
-                    Some(cookie) => {
-                        self.cookie.merge(&cookie);
-                        Err(End::CatchUp)
-                    }
-                    None => Err(End::Whole("the server asks for a full refresh".into())),
-                }
+                Err(End::CatchUp)
             }
-            (53, _) if resumed && NO_USE.iter().any(|text| result.text.contains(text)) => {
-                Err(End::Whole(format!("the server says: {}", result.text.chars().take(200).collect::<String>())))
+            Ended::Whole(why) => {
+                self.publish(false).await?;
+                Err(End::Whole(why))
             }
-            (12, _) if refreshing && self.job.upstream.follow == Follow::Auto => {
-                let root = self.root.clone();
-                let job = self.job.clone();
-                let ldap = self.connection.ldap.clone();
-                let connection = Connection { ldap, link: self.connection.link.clone() };
-                Err(poll::run(job, connection, &root).await)
+            Ended::Poll => {
+                let connection = Connection { ldap: self.connection.ldap.clone(), link: self.connection.link.clone() };
+                Err(poll::run(self.job.clone(), connection, &self.root).await)
             }
-            (0, _) => Err(End::Failed("the server ended the search".into())),
-            _ => {
+            Ended::Failed(why) => {
                 if refreshing {
                     self.job.discarded();
                 }
-                Err(End::Failed(search::refusal(result)))
+                Err(End::Failed(why))
             }
         }
     }
@@ -379,31 +320,25 @@ impl Session {
         let every_ms = self.job.upstream.reconcile_h.saturating_mul(3_600_000);
         let last = self.job.status.report().compared_ms.unwrap_or_else(now_ms);
         let due = every_ms > 0 && now_ms().saturating_sub(last) >= every_ms;
-        if due && self.refresh.is_none() && self.comparing.is_none() {
-            self.comparing = Some(tokio::spawn(compare::run(self.job.clone(), self.root.paged)));
+        if due {
+            self.compare();
         }
         Ok(())
     }
 
-    /// Asks the server for its contextCSN, unless a question is under way.
-    fn ask(&mut self) {
-        if self.probe.is_some() {
-            return;
+    /// Begins the full comparison, unless one is under way.
+    fn compare(&mut self) {
+        if self.refresh.is_none() {
+            self.comparison.begin(&self.job, self.root.paged);
         }
-        let limit = Duration::from_secs(self.job.upstream.timeout_s.max(1));
-        let (ldap, link) = (self.connection.ldap.clone(), self.connection.link.clone());
-        let (seen, suffix) = (link.messages(), self.root.suffix.clone());
-        let probe = async move {
-            let mut connection = Connection { ldap, link };
-            let answer = time::timeout(limit, root::context_csns(&mut connection, &suffix, limit)).await;
-            answer.unwrap_or_else(|_| Err(format!("the server does not answer within {} s", limit.as_secs())))
-        };
-        self.probe = Some((Box::pin(probe), seen));
+    }
+
+    fn ask(&mut self) {
+        self.pulse.ask(&self.connection, &self.root.suffix, Duration::from_secs(self.job.upstream.timeout_s.max(1)));
     }
 
     /// The server's answer to the question whether it lives.
-    fn probed(&mut self, (answer, seen): (Result<Vec<Csn>, String>, u64)) -> Result<(), End> {
-        self.probe = None;
+    fn answered(&mut self, (answer, seen): (Result<Vec<Csn>, String>, u64)) -> Result<(), End> {
         let csns = match answer {
             Ok(csns) => csns,
             // Results that are on their way are a sign of life as well.
@@ -413,27 +348,17 @@ impl Session {
         if self.refresh.is_some() {
             return Ok(());
         }
-        // slapd passes over a server id in our cookie that it does not know: a provider restored to a time before that
-        // server's first change says that nothing has changed.
-        if let Some(claimed) = self.claimed.take().filter(|_| !csns.is_empty())
-            && claimed.exceeds(&csns)
-        {
-            return Err(End::Whole("the server knows less than we do, as one that was restored".into()));
-        }
         let newest = csns.iter().filter_map(Csn::time_ms).max();
         let ours = self.cookie.newest().and_then(Csn::time_ms);
         let behind = newest.zip(ours).map(|(newest, ours)| newest.saturating_sub(ours));
         self.job.status.change(|report| report.behind_ms = behind);
-        if csns.is_empty() || self.cookie.covers(&csns) || self.is_part() {
-            self.unseen = None;
-            self.job.status.in_step(now_ms());
-            return Ok(());
-        }
-        match &self.unseen {
-            Some((known, _)) if self.cookie.covers(known) => self.unseen = Some((csns, Instant::now())),
-            Some((_, since)) if since.elapsed() > UNSEEN_MAX => return Err(End::CatchUp),
-            Some(_) => {}
-            None => self.unseen = Some((csns, Instant::now())),
+        match self.pulse.judge(csns, &self.cookie, self.is_part(), Instant::now()) {
+            Verdict::InStep => self.job.status.in_step(now_ms()),
+            Verdict::Waiting => {}
+            Verdict::Missed => return Err(End::CatchUp),
+            Verdict::Restored => {
+                return Err(End::Whole("the server knows less than we do, as one that was restored".into()));
+            }
         }
         Ok(())
     }
@@ -446,7 +371,6 @@ impl Session {
 
     /// The whole content was compared.
     fn compared(&mut self, found: Result<usize, String>) -> Result<(), End> {
-        self.comparing = None;
         let now = now_ms();
         self.job.status.change(|report| report.compared_ms = Some(now));
         match found {
@@ -470,19 +394,5 @@ fn bad(job: &Job, why: BadRefresh) -> End {
         BadRefresh::NoList => End::Whole(why.to_string()),
         BadRefresh::Lacking(_) if job.cookie() != SyncCookie::None => End::Whole(why.to_string()),
         BadRefresh::Lacking(_) => End::Failed(why.to_string()),
-    }
-}
-
-async fn probed(probe: &mut Option<(Probe, u64)>) -> (Result<Vec<Csn>, String>, u64) {
-    match probe {
-        Some((probe, seen)) => (probe.await, *seen),
-        None => std::future::pending().await,
-    }
-}
-
-async fn compared(task: &mut Option<JoinHandle<Result<usize, String>>>) -> Result<usize, String> {
-    match task {
-        Some(task) => task.await.unwrap_or_else(|_| Err(super::gate::GAVE_UP.into())),
-        None => std::future::pending().await,
     }
 }

@@ -53,6 +53,8 @@ pub struct Report {
     pub reason: String,
     /// Since when, in milliseconds since 1970-01-01 UTC.
     pub since_ms: u64,
+    /// Since when what is served is not kept up with the source: through all attempts, until one succeeds.
+    pub trouble_since_ms: Option<u64>,
     /// The server, or the file.
     pub source: String,
     /// Entries that are served.
@@ -96,6 +98,7 @@ pub struct Status {
     kept_ms: AtomicU64,
     memory: Option<PathBuf>,
     retry: Notify,
+    compare: Notify,
 }
 
 impl Status {
@@ -123,6 +126,16 @@ impl Status {
         self.retry.notify_one();
     }
 
+    /// Asks for a full comparison with the upstream now, without waiting for `reconcile_h`.
+    pub fn compare(&self) {
+        self.compare.notify_one();
+    }
+
+    /// Waits until somebody asks for a comparison.
+    pub(crate) async fn comparison(&self) {
+        self.compare.notified().await;
+    }
+
     /// Waits until somebody asks for the next attempt.
     pub(crate) async fn retried(&self) {
         self.retry.notified().await;
@@ -138,6 +151,13 @@ impl Status {
         self.change(|report| {
             if report.phase != phase || report.reason.is_empty() != reason.is_empty() || report.since_ms == 0 {
                 report.since_ms = now;
+            }
+            match phase {
+                Phase::Following | Phase::Polling => report.trouble_since_ms = None,
+                Phase::Down | Phase::Broken | Phase::Held => {
+                    report.trouble_since_ms.get_or_insert(now);
+                }
+                Phase::Starting | Phase::Connecting | Phase::Refreshing | Phase::Stopped => {}
             }
             (report.phase, report.reason) = (phase, reason);
             if phase != Phase::Held {

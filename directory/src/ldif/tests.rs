@@ -64,6 +64,20 @@ fn all_faults_are_told_at_once_but_not_without_end() {
     assert_eq!(parse(b"").unwrap().len(), 0);
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(pieces in proptest::collection::vec(0usize..14, 0..40), octets: Vec<u8>) {
+        const PIECES: [&str; 14] = [
+            "dn: uid=a\n", "dn:: dWlkPWI=\n", "objectClass: x\n", "\n", " ", "#", ":", "::", "cn: y\n", "-\n", "\r\n",
+            "entryUUID: 597ae2f6-16a6-1027-98f4-d28b5365dc14\n", "version: 1\n", "changetype: add\n",
+        ];
+        let text: String = pieces.into_iter().map(|n| PIECES[n]).collect();
+        fuzz(text.as_bytes());
+        fuzz(&octets);
+        fuzz(&[text.as_bytes(), &octets].concat());
+    }
+}
+
 #[test]
 fn odd_octets_do_no_harm() {
     for text in [&b"\n\n\n"[..], b" ", b":", b"dn", b"dn:", b"\xef\xbb\xbf", b"#\n x", b"\r", b"dn::", b"dn:<", b"\0"] {

@@ -118,9 +118,7 @@ impl Watch {
     async fn read(&mut self) {
         let (path, state) = (self.path.clone(), self.keeper.state());
         let at = now_ms();
-        let reading = tokio::task::spawn_blocking(move || {
-            super::read(&path).map(|all| content(&state, all.into_iter().map(|entry| Entry::clone(&entry)).collect()))
-        });
+        let reading = tokio::task::spawn_blocking(move || super::read(&path).map(|all| content(&state, all)));
         self.applied = false;
         match reading.await {
             Ok(Ok(None)) => self.fine(at),

@@ -159,7 +159,7 @@ impl Judge {
         static SOURCE: AtomicUsize = AtomicUsize::new(0x0a00_0000);
         let source = IpAddr::V4((SOURCE.fetch_add(1, Relaxed) as u32).into());
         let dn = if entry.is_some() { ADA } else { "uid=nobody,dc=acme,dc=private" };
-        self.passwords.check_entry(entry.cloned(), dn, password.as_bytes(), source, true).await
+        self.passwords.check(entry.cloned(), dn, password.as_bytes(), source, true).await
     }
 
     async fn learned(&self, count: usize) {
@@ -195,7 +195,7 @@ async fn the_upstream_judges_while_it_answers() {
     assert_eq!(judge.ask(None, "secret").await, Checked::Wrong("unknown_dn"));
     assert_eq!(judge.ask(Some(&ada), "").await, Checked::EmptyPassword);
     assert_eq!(judge.ask(Some(&ada), &"x".repeat(PASSWORD_MAX + 1)).await, Checked::Wrong("password_too_long"));
-    let plain = judge.passwords.check_entry(Some(ada), ADA, b"secret", "10.9.9.9".parse().unwrap(), false).await;
+    let plain = judge.passwords.check(Some(ada), ADA, b"secret", "10.9.9.9".parse().unwrap(), false).await;
     assert_eq!((plain, plain.code()), (Checked::NotSecure, 13));
 }
 
@@ -323,9 +323,8 @@ async fn guessing_becomes_slow_and_others_are_not_concerned() {
     let judge = Judge::of(&[]);
     let hashed = ada(&[("userPassword", SSHA)]);
     let guesser: IpAddr = "192.0.2.1".parse().unwrap();
-    let guess = |password: &'static str| {
-        judge.passwords.check_entry(Some(hashed.clone()), ADA, password.as_bytes(), guesser, true)
-    };
+    let guess =
+        |password: &'static str| judge.passwords.check(Some(hashed.clone()), ADA, password.as_bytes(), guesser, true);
     let began = Instant::now();
     let mut judged = 0;
     // Refused unjudged, even if it were right, once the delay is too long to wait for.
@@ -348,7 +347,7 @@ async fn hanging_up_early_counts_as_a_failure() {
     let source: IpAddr = "192.0.2.2".parse().unwrap();
     let mut hung_up = 0;
     loop {
-        let asked = judge.passwords.check_entry(Some(hashed.clone()), ADA, b"wrong", source, true);
+        let asked = judge.passwords.check(Some(hashed.clone()), ADA, b"wrong", source, true);
         match timeout(Duration::from_millis(1), asked).await {
             Err(_) => hung_up += 1,
             // A refusal waits for its step as well, so the reason shows in the counter.
@@ -393,20 +392,4 @@ async fn passwords_go_upstream_under_tls_and_only_to_whom_our_roots_vouch_for() 
         let (_, why) = judge.passwords.silent().pop().unwrap();
         assert!(why.contains("TLS"), "{why}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bind_finds_its_entry_by_dn_in_the_view() {
-    use inventory::{Author, ChangeSet, Row, RowChange, State};
-    let judge = Judge::of(&[]);
-    let rows = vec![RowChange { old: None, new: Some(Row::Entry(ada(&[("userPassword", SSHA)]))) }];
-    let author = Author { who: "test".into(), when_ms: 0, why: String::new() };
-    let empty = State::empty(1);
-    let set = ChangeSet { epoch: empty.position().epoch, serial: 1, author, rows };
-    let view = View::build(Arc::new(empty.apply(Arc::new(set)).unwrap()));
-    let source: IpAddr = "192.0.2.3".parse().unwrap();
-    let dn = Dn::parse("UID=Ada, DC=acme, DC=private").unwrap();
-    assert_eq!(judge.passwords.check(&view, &dn, b"secret", source, true).await, right(Via::Hash));
-    let nobody = Dn::parse("uid=nobody,dc=acme,dc=private").unwrap();
-    assert_eq!(judge.passwords.check(&view, &nobody, b"secret", source, true).await, Checked::Wrong("unknown_dn"));
 }

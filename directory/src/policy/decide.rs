@@ -152,7 +152,7 @@ impl Access {
             }
             for at in from..to {
                 let group = groups.list[at];
-                self.listing(&group.listed_as, &mut groups);
+                group.listed_as.iter().for_each(|member| self.listing(member, &mut groups));
             }
             from = to;
         }

@@ -28,7 +28,7 @@ use super::{
 /// [`PAIR_COST`] for a person and a host that are decided about.
 pub const EFFORT_MAX: u64 = 100_000_000;
 /// What one pair of decisions costs.
-const PAIR_COST: u64 = 40;
+const PAIR_COST: u64 = 80;
 /// Most groups of people that are shown as gaining, and as losing.
 const MOVES_MAX: usize = 50;
 /// Most names of people, and of hosts, that are shown of one group.
@@ -91,17 +91,16 @@ impl Access {
     pub fn diff(&self, after: &Self, service: &str, now_s: u64) -> Diff {
         let mut comparison = Comparison::of(self, after, service, now_s);
         let (mut gains, mut losses, mut diff) = (Groups::new(), Groups::new(), Diff::default());
-        for name in names(self, after) {
+        for Alike { standings, names } in alike(self, after, now_s) {
             if comparison.effort > EFFORT_MAX {
-                diff.not_compared += 1;
+                diff.not_compared += names.len();
                 continue;
             }
-            let standings = [self.standing(name, now_s), after.standing(name, now_s)];
             let moved = comparison.moves(&standings);
-            diff.people += usize::from(moved.iter().any(|(hosts, _)| !hosts.is_empty()));
+            diff.people += if moved.iter().any(|(hosts, _)| !hosts.is_empty()) { names.len() } else { 0 };
             for (groups, (hosts, why)) in [&mut gains, &mut losses].into_iter().zip(moved) {
                 if !hosts.is_empty() {
-                    comparison.file(groups, name, hosts, why);
+                    comparison.file(groups, &names, hosts, why);
                 }
             }
         }
@@ -120,10 +119,32 @@ impl Access {
     }
 }
 
-/// The login names of both sides, in order. A name is compared and not an entry: an entry that was deleted and added
-/// again has another id.
-fn names<'a>(before: &'a Access, after: &'a Access) -> BTreeSet<&'a CompactString> {
-    before.uids.keys().chain(after.uids.keys()).collect()
+/// People for whom exactly the same tables hold on both sides: what moves for one moves for all.
+struct Alike<'a> {
+    standings: [Standing<'a>; 2],
+    names: Vec<&'a CompactString>,
+}
+
+/// The login names of both sides, in order, those that are alike together. A name is compared and not an entry: an
+/// entry that was deleted and added again has another id.
+fn alike<'a>(before: &'a Access, after: &'a Access, now_s: u64) -> Vec<Alike<'a>> {
+    let names: BTreeSet<&CompactString> = before.uids.keys().chain(after.uids.keys()).collect();
+    let (mut all, mut places) = (Vec::new(), HashMap::new());
+    for name in names {
+        let standings = [before.standing(name, now_s), after.standing(name, now_s)];
+        let marks = |standing: &Standing<'_>| match standing {
+            Ok(tables) => (None, tables.iter().map(|rules| rules.address()).collect::<Vec<_>>()),
+            Err(reason) => (Some(*reason), Vec::new()),
+        };
+        let place = *places.entry([marks(&standings[0]), marks(&standings[1])]).or_insert_with(|| {
+            all.push(Alike { standings, names: Vec::new() });
+            all.len() - 1
+        });
+        if let Some(Alike { names, .. }) = all.get_mut(place) {
+            names.push(name);
+        }
+    }
+    all
 }
 
 fn largest(groups: Groups) -> Vec<Moved> {
@@ -245,7 +266,7 @@ impl<'a> Comparison<'a> {
         hosts
     }
 
-    fn file(&self, groups: &mut Groups, name: &CompactString, hosts: Vec<u32>, why: String) {
+    fn file(&self, groups: &mut Groups, names: &[&CompactString], hosts: Vec<u32>, why: String) {
         let named = |at: &u32| self.hosts.get(*at as usize).and_then(|sides| sides[1].or(sides[0]));
         let moved = groups.entry(hosts).or_insert_with_key(|hosts| Moved {
             people: Vec::new(),
@@ -254,10 +275,9 @@ impl<'a> Comparison<'a> {
             host_count: hosts.len(),
             why,
         });
-        moved.people_count += 1;
-        if moved.people.len() < NAMES_MAX {
-            moved.people.push(name.clone());
-        }
+        moved.people_count += names.len();
+        let room = NAMES_MAX - moved.people.len();
+        moved.people.extend(names.iter().take(room).copied().cloned());
     }
 }
 

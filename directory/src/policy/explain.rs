@@ -2,7 +2,7 @@
 //!
 //! Everything that holds for the person is looked at, so this costs what the person's rules are; what is shown is limited.
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{cmp::Reverse, fmt, sync::Arc};
 
 use compact_str::CompactString;
 use inventory::pattern::Pattern;
@@ -108,7 +108,7 @@ impl Access {
                 Considered { rule: Rule::of(held), through: through.clone(), effect: effect(held, means, question) }
             }));
         }
-        all.sort_by(|a, b| a.effect.cmp(&b.effect).then_with(|| nearest(a, b, &host.key.name)));
+        all.sort_by_cached_key(|considered| order(considered, &host.key.name));
         explanation.left_off = all.len().saturating_sub(SHOWN_MAX);
         all.truncate(SHOWN_MAX);
         explanation.rules = all;
@@ -148,13 +148,11 @@ fn effect(held: &Arc<Held>, means: bool, question: &Question<'_>) -> Effect {
     }
 }
 
-/// Of rules with one effect those first whose text has most of the host's name at its beginning.
-fn nearest(a: &Considered, b: &Considered, name: &str) -> Ordering {
-    let common = |considered: &Considered| {
-        let text = considered.rule.pattern().map(Pattern::to_string).unwrap_or_default();
-        text.trim_start_matches('!').bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count()
-    };
-    common(b).cmp(&common(a)).then_with(|| a.rule.to_string().cmp(&b.rule.to_string()))
+/// By effect; of rules with one effect those first whose text has most of the host's name at its beginning.
+fn order(considered: &Considered, name: &str) -> (Effect, Reverse<usize>, String) {
+    let text = considered.rule.pattern().map(Pattern::to_string).unwrap_or_default();
+    let common = text.trim_start_matches('!').bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    (considered.effect, Reverse(common), considered.rule.to_string())
 }
 
 /// The `host` values that are no patterns.

@@ -10,6 +10,8 @@ use compact_str::CompactString;
 use inventory::entry::{Entry, EntryId};
 use smallvec::SmallVec;
 
+use crate::dn::Dn;
+
 use super::{
     rules::{Held, Origin, Rules},
     standing::Standing,
@@ -35,7 +37,7 @@ pub(super) enum Member {
     /// By name (`memberUid`).
     Uid(CompactString),
     /// By DN (`member`, `uniqueMember`); a group can be listed like that too.
-    Dn(CompactString),
+    Dn(Dn),
     /// By being their primary group.
     Gid(u32),
 }
@@ -57,8 +59,8 @@ pub(super) struct Person {
 pub(super) struct Group {
     pub(super) entry: Arc<Entry>,
     pub(super) names: SmallVec<[CompactString; 1]>,
-    /// Under what other groups may list it.
-    pub(super) listed_as: Member,
+    /// Under what other groups may list it; none if its DN cannot be read.
+    pub(super) listed_as: Option<Member>,
     /// Its `host` values.
     pub(super) rules: Rules,
 }
@@ -97,7 +99,7 @@ impl Person {
             return None;
         }
         let by_name = uids.iter().cloned().map(Member::Uid);
-        let listed_as = by_name.chain([dn(&entry.dn)]).chain(gid(entry)).collect();
+        let listed_as = by_name.chain(dn(&entry.dn)).chain(gid(entry)).collect();
         Some(Self { entry: entry.clone(), uids, listed_as, rules: rules(entry), standing: Standing::of(entry) })
     }
 }
@@ -149,9 +151,9 @@ fn member((attribute, value): (&str, &[u8])) -> Option<Member> {
     let text = std::str::from_utf8(value).ok()?;
     match attribute {
         "memberUid" => Some(Member::Uid(folded(text))),
-        "member" => Some(dn(text)),
+        "member" => dn(text),
         // Name and optional UID (RFC 4517 section 3.3.21): the DN may end in #'0101'B.
-        _ => Some(dn(text.rsplit_once("#'").map_or(text, |(dn, _)| dn))),
+        _ => dn(text.rsplit_once("#'").map_or(text, |(dn, _)| dn)),
     }
 }
 
@@ -224,7 +226,7 @@ impl Ids {
     }
 }
 
-/// A DN as it is compared here; a text that is none stands for itself.
-fn dn(text: &str) -> Member {
-    Member::Dn(super::member_dn::folded_dn(text))
+/// Somebody listed by a DN; a text that is none lists nobody.
+fn dn(text: &str) -> Option<Member> {
+    Dn::parse(text).ok().map(Member::Dn)
 }

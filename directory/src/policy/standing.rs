@@ -58,13 +58,15 @@ impl Standing {
 }
 
 /// Why the account of an entry may not be used at a time (seconds since 1970-01-01 UTC), as
-/// [`Reason::as_str`](super::Reason::as_str) says it.
+/// [`Reason::as_str`](super::Reason::as_str) says it: locks and ends. A shell says nothing about a password, for service
+/// accounts have none.
 pub fn barred(entry: &Entry, now_s: u64) -> Option<&'static str> {
-    let (barrier, _) = Standing::of(entry).barrier(now_s)?;
-    Some(match barrier {
-        Barrier::Locked => super::Reason::AccountLocked.as_str(),
-        Barrier::Expired => super::Reason::AccountExpired.as_str(),
-        Barrier::NoShell => super::Reason::NoLoginShell.as_str(),
+    let standing = Standing::of(entry);
+    let mut barriers = standing.barriers.iter().filter(|(from, ..)| *from <= now_s);
+    barriers.find_map(|(_, barrier, _)| match barrier {
+        Barrier::Locked => Some(super::Reason::AccountLocked.as_str()),
+        Barrier::Expired => Some(super::Reason::AccountExpired.as_str()),
+        Barrier::NoShell => None,
     })
 }
 

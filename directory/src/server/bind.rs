@@ -73,7 +73,8 @@ impl Connection<'_> {
         // Others who asked before must not wait for whoever judges the password.
         self.pipe.flush().await?;
         let passwords = &self.server.parts.passwords;
-        let checked = passwords.check(&self.view, &dn, password.as_bytes(), self.peer, is_secure).await;
+        let found = self.view.tree.by_dn(&dn).map(|node| node.entry.clone());
+        let checked = passwords.check(found, dn.as_str(), password.as_bytes(), self.peer, is_secure).await;
         self.record_bind(&dn, checked);
         let (counter, outcome) = match checked {
             Checked::Right { entry, .. } => {

@@ -29,7 +29,7 @@ pub(super) const UNKNOWN_MAX: usize = 64 << 10;
 /// Largest message of a person or host that is known, in octets; slapd's limit.
 pub(super) const KNOWN_MAX: usize = 4 << 20;
 /// Levels of nesting in a message: a filter as deep as filters may be, and what is around it.
-const DEPTH_MAX: usize = crate::filter::DEPTH_MAX + 8;
+pub(super) const DEPTH_MAX: usize = crate::filter::DEPTH_MAX + 8;
 
 /// What to do after an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

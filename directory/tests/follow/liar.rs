@@ -71,6 +71,18 @@ pub(crate) fn entry(n: u8, state: u8, cookie: Option<&str>) -> Message {
     Message(entry, controls("1.3.6.1.4.1.4203.1.9.1.2", &value))
 }
 
+/// A group of `members`, with names of forty octets each.
+pub(crate) fn group(n: u8, members: usize) -> Message {
+    let values: Vec<u8> =
+        (0..members).flat_map(|i| tlv(4, &[format!("uid=u{i:09},ou=people,dc=acme,dc=private").as_bytes()])).collect();
+    let attribute = |name: &str, values: &[u8]| tlv(0x30, &[&tlv(4, &[name.as_bytes()]), &tlv(0x31, &[values])]);
+    let attributes = [attribute("objectClass", &tlv(4, &[b"groupOfNames"])), attribute("member", &values)].concat();
+    let dn = format!("cn=g{n},ou=group,dc=acme,dc=private");
+    let entry = tlv(0x64, &[&tlv(4, &[dn.as_bytes()]), &tlv(0x30, &[&attributes])]);
+    let value = tlv(0x30, &[&[0x0a, 1, 1], &tlv(4, &[&[n; 16]])]);
+    Message(entry, controls("1.3.6.1.4.1.4203.1.9.1.2", &value))
+}
+
 /// An entry whose Sync State control has this value.
 pub(crate) fn entry_with(value: &[u8]) -> Message {
     Message(entry(1, 1, None).0, controls("1.3.6.1.4.1.4203.1.9.1.2", value))

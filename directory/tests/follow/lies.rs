@@ -5,7 +5,7 @@ use inventory::entry::DIRECTORY;
 
 use crate::{
     follower::{Follower, upstream},
-    liar::{Liar, Message, Script, done, entry, entry_with, id_set, info, refresh_end, tlv},
+    liar::{Liar, Message, Script, done, entry, entry_with, group, id_set, info, refresh_end, tlv},
 };
 
 const COOKIE: &str = "rid=000,csn=20261120223344.123456Z#000000#001#000000";
@@ -150,6 +150,21 @@ async fn a_panic_of_the_library_is_counted_and_followed_by_a_new_connection() {
         assert_eq!((follower.state().entry_count(), follower.report().discarded), (40, 0));
         follower.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_groups_pass_and_more_of_them_than_may_be_on_their_way() {
+    // Fifteen messages of more than two million octets each: twice what the gate lets through unread.
+    let mut messages: Vec<Message> = (1..=15).map(|n| group(n, 50_000)).collect();
+    messages.push(refresh_end(0xa2, Some(COOKIE)));
+    let dir = tempfile::tempdir().unwrap();
+    let liar = Liar::start(vec![only(messages)]).await;
+    let follower = Follower::start(dir.path(), &upstream(dir.path(), std::slice::from_ref(&liar.url)));
+    follower.phase(Phase::Following).await;
+    assert_eq!(follower.state().entry_count(), 15);
+    assert!(follower.state().entries().all(|group| group.values("member").len() == 50_000));
+    assert_eq!(follower.report().failures, 0);
+    follower.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 //! Following a directory server: against a real slapd, and against one that lies.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod follower;
 mod liar;
@@ -15,7 +16,7 @@ use directory::{
     follow::{self, Phase, Servers},
 };
 use follower::{Follower, upstream};
-use inventory::{Author, entry::DIRECTORY};
+use inventory::{Author, Edit, Entry, Proposal, Row, RowKey, entry::DIRECTORY};
 use slapd::{BASE, Extra, Slapd, base, people, person};
 
 #[expect(clippy::disallowed_methods, reason = "a test compares with what is dated now")]
@@ -109,7 +110,11 @@ async fn a_provider_that_is_gone_costs_nothing_and_its_return_is_noticed() {
     assert_eq!(follower.state().entry_count(), 46);
     let failures = report.failures;
     follower.until("further attempts", |f| f.report().failures > failures + 1).await;
-    assert_eq!(follower.report().since_ms, report.since_ms, "since when it is down, not since the last attempt");
+    assert_eq!(
+        follower.report().trouble_since_ms,
+        report.trouble_since_ms,
+        "since when it is down, not since the last attempt"
+    );
     assert!(follower.status.age_ms(now_ms()).unwrap() >= now_ms() - begin - 1, "it ages");
 
     // The session log was in memory: the first answer after a restart is a present phase.
@@ -124,7 +129,7 @@ async fn a_provider_that_is_gone_costs_nothing_and_its_return_is_noticed() {
     let renamed = "uid=ada,ou=operations,ou=people,dc=acme,dc=private";
     follower.until("a renamed subtree", |f| &*f.user("ada").unwrap().dn == renamed).await;
     assert_eq!(follower.state().entry_count(), 45);
-    assert!(follower.report().reason.is_empty());
+    assert!(follower.report().reason.is_empty() && follower.report().trouble_since_ms.is_none());
     follower.stop().await;
 }
 
@@ -330,6 +335,48 @@ async fn tls_is_done_with_roots_of_our_own() {
         let error = follow::connect(&config, &url).await.unwrap_err().to_string();
         assert!(error.contains("TLS with") && error.contains("failed"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_hangs_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let slapd = Slapd::start(dir.path(), &people(5), &Extra::default());
+    let config = directory::config::Upstream { timeout_s: 2, ..upstream(dir.path(), &[slapd.url()]) };
+    let follower = Follower::start(dir.path(), &config);
+    follower.phase(Phase::Following).await;
+    // It accepts connections and acknowledges what it is sent, but says nothing.
+    slapd.signal("-STOP");
+    follower.phase(Phase::Down).await;
+    assert!(follower.report().reason.contains("does not answer within 2 s"), "{}", follower.report().reason);
+    assert_eq!(follower.state().entry_count(), 11);
+    slapd.signal("-CONT");
+    follower.phase(Phase::Following).await;
+    follower.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_found_counted_and_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let slapd = Slapd::start(dir.path(), &people(40), &Extra::default());
+    let follower = Follower::start(dir.path(), &upstream(dir.path(), &[slapd.url()]));
+    follower.phase(Phase::Following).await;
+    let compared = follower.report().compared_ms;
+    follower.status.compare();
+    follower.until("a comparison", |f| f.report().compared_ms > compared).await;
+    assert_eq!((follower.report().drift, follower.report().connects), (0, 1));
+
+    // One entry is lost here and one is other than the server's, and the server will not tell.
+    let (lost, mut other) = (follower.user("u1").unwrap(), Entry::clone(&follower.user("u2").unwrap()));
+    other.dn = format!("uid=wrong,ou=people,{BASE}").into();
+    let edits = vec![Edit::Remove(RowKey::Entry(lost.id)), Edit::Put(Row::Entry(other.into()))];
+    follower.keeper.propose(Proposal { author: me(), edits }).await.unwrap();
+    follower.status.compare();
+    follower.until("drift", |f| f.report().drift == 2).await;
+    follower.until("mended", |f| f.user("u1").is_some()).await;
+    follower.phase(Phase::Following).await;
+    assert_eq!(*follower.user("u1").unwrap(), *lost);
+    assert_eq!(&*follower.user("u2").unwrap().dn, format!("uid=u2,ou=people,{BASE}"));
+    follower.stop().await;
 }
 
 /// How long a change takes from the server's answer to its author until it is published here, and how long the first

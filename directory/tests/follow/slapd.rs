@@ -106,13 +106,16 @@ impl Slapd {
         }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
     /// Ends it in order.
     pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let id = child.id().to_string();
-            assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-            child.wait().unwrap();
-        }
+        self.signal("-TERM");
+        self.child.take().unwrap().wait().unwrap();
     }
 
     pub(crate) fn url(&self) -> String {

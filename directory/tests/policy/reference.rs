@@ -58,7 +58,8 @@ fn judge(here: &[&Rule], service: &str, now_s: u64) -> (Reason, Vec<String>) {
         here.iter().filter(|rule| pick(rule)).map(|rule| rule.text.clone()).collect()
     };
     let elsewhere = if service == "sudo" { Reason::SudoNotGranted } else { Reason::ServiceNotGranted };
-    let steps: [(Reason, &dyn Fn(&Rule) -> bool); 4] = [
+    type Step<'a> = (Reason, &'a dyn Fn(&Rule) -> bool);
+    let steps: [Step<'_>; 4] = [
         (Reason::DeniedByPattern, &|rule| rule.denies && denies(rule) && live(rule)),
         (Reason::Granted, &|rule| !rule.denies && admits(rule) && live(rule)),
         (Reason::GrantExpired, &|rule| !rule.denies && admits(rule)),

@@ -178,8 +178,8 @@ fn story() -> (Access, Vec<Row>) {
 
 fn lint(filter: &str) -> (directory::policy::Lint, Vec<(String, Differs, bool)>) {
     let (access, _) = story();
-    let host = access.host("dev-mysql01").unwrap().clone();
-    let lint = access.lint(&OldFilter::parse(filter).unwrap(), [&*host], "sshd", NOW);
+    let host = access.host("dev-mysql01").expect("it is there").clone();
+    let lint = access.lint(&OldFilter::parse(filter).expect("a filter"), [&*host], "sshd", NOW);
     let of = lint.differences.iter();
     let differences = of.map(|one| (one.user.to_string(), one.kind, one.decision.is_allowed())).collect();
     (lint, differences)

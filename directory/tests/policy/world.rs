@@ -18,7 +18,7 @@ pub(crate) fn host(n: usize, name: &str, zone: &str, product: &str) -> Host {
     Host {
         key: HostKey { product: product.into(), name: name.into(), zone: zone.into() },
         region: region_of_zone(zone).into(),
-        private_ip: Ipv4Addr::from(0x0a00_0001 + u32::try_from(n).unwrap()),
+        private_ip: Ipv4Addr::from(0x0a00_0001 + u32::try_from(n).expect("small")),
         public_ip: None,
         ipv6: None,
         roles: Box::new([]),
