@@ -200,7 +200,7 @@ client_ca = "{folder}/ca.pem"
     node = directories.start_gatehouse(args.binary, directories.gatehouse_config(out / "keys", port, source, more), port)
     running.append(node)
     directories.wait_until("gatehouse to answer", lambda: directories.has_person(port, args.people - 1), node)
-    os.sched_setaffinity(0, {SERVER_CPU, LOAD_CPU})
+    os.sched_setaffinity(0, directories.BOTH_CPUS)
     hole = instance.BlackHole()
     for what, ports, limit in (("appliance on loopback", [tls], 10), ("first appliance black-holed", [hole.port, tls], 300)):
         p50, p99 = percentiles(instance.keys_ms(args.binary, folder, ports, args.samples, people.count))

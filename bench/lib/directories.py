@@ -5,11 +5,15 @@ import socket
 import subprocess
 import time
 
-from ldap import SUBTREE, Connection, equals
+from ldap import SUBTREE, Connection, Refused, equals
+from measure import LOAD_CPU, SERVER_CPU
 from people import BASE, HOST, ZONE, uid
 from process import Server
 
 ADMIN, SECRET = f"cn=admin,{BASE}", "secret"
+
+
+BOTH_CPUS = {SERVER_CPU, LOAD_CPU}
 
 
 def free_port():
@@ -26,7 +30,7 @@ def wait_until(what, probe, server, patience=600, pause=0.01):
         try:
             if probe():
                 return time.monotonic()
-        except OSError:  # nobody listens yet
+        except (OSError, Refused):  # nobody listens yet, or there is no content yet
             pass
         if time.monotonic() > deadline:
             raise SystemExit(f"waited {patience} s for {what}")
@@ -74,7 +78,7 @@ def load_slapd(out, ldif):
     subprocess.run(["slapadd", "-q", "-w", "-f", config, "-l", ldif], check=True, capture_output=True)
 
 
-def start_slapd(out, port, last, cpus=None):
+def start_slapd(out, port, last, cpus=BOTH_CPUS):
     """Starts slapd and waits until it knows person `last`."""
     command = ["slapd", "-f", str(out / "slapd.conf"), "-h", f"ldap://127.0.0.1:{port}/", "-d", "0"]
     server = Server("slapd", command, out / "log", port, cpus)
@@ -115,10 +119,5 @@ def from_slapd(port):
     return f'[directory.upstream]\nurls = ["ldap://127.0.0.1:{port}"]\nstarttls = false\nbase = "{BASE}"\n'
 
 
-def start_gatehouse(binary, config, port, cpus=None, log="log"):
+def start_gatehouse(binary, config, port, cpus=BOTH_CPUS, log="log"):
     return Server("gatehouse", [str(binary), "serve", "--config", str(config)], config.parent / log, port, cpus)
-
-
-def listening(port):
-    with socket.create_connection(("127.0.0.1", port), 1):
-        return True

@@ -59,6 +59,10 @@ def element(data, at):
     return (data[at], begin, begin + size) if len(data) >= begin + size else None
 
 
+class Refused(SystemExit):
+    """A result other than success; ends the run unless somebody expects it."""
+
+
 class Connection:
     def __init__(self, port, timeout=30, dn="", password=""):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
@@ -97,7 +101,7 @@ class Connection:
                 entries.append(data)
                 continue
             if code != 0:
-                raise SystemExit(f"the server refused with code {code}: {data!r}")
+                raise Refused(f"the server refused with code {code}: {data!r}")
             return entries
 
     def search(self, base, scope, wanted, attributes):

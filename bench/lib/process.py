@@ -13,10 +13,10 @@ class Server:
 
     def __init__(self, name, command, log, port=None, cpus=None):
         self.name, self.port, self.log = name, port, pathlib.Path(log)
+        # Before it starts: servers count their processors to decide how many threads they run.
+        begin = None if cpus is None else lambda: os.sched_setaffinity(0, cpus)
         with open(log, "a") as out:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        if cpus is not None:
-            self.pin(cpus)
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=begin)
 
     def pids(self):
         """The process and all that it started."""

@@ -121,7 +121,7 @@ impl Instance {
         let tls = if directory.start_tls { "ssl start_tls\n" } else { "" };
         let config = format!(
             "uid nslcd\ngid nslcd\nuri ldap://{}/\nbase {BASE}\n{tls}tls_reqcert demand\n\
-             tls_cacertfile /etc/ssl/test-ca.pem\nbind_timelimit 1\ntimelimit 2\nreconnect_sleeptime 1\n\
+             tls_cacertfile /etc/ssl/test-ca.pem\nbind_timelimit 1\ntimelimit 4\nreconnect_sleeptime 1\n\
              reconnect_retrytime 1\nreferrals no\npam_authz_search {}\n",
             directory.address, directory.access_filter
         );
@@ -141,10 +141,10 @@ impl Instance {
         let config = format!(
             "[sssd]\nservices = nss, pam, sudo\ndomains = acme\n[nss]\nentry_negative_timeout = 1\n\
              [domain/acme]\nid_provider = ldap\nauth_provider = ldap\naccess_provider = ldap\nchpass_provider = none\n\
-             sudo_provider = ldap\nldap_uri = ldap://{}\nldap_search_base = {BASE}\nldap_schema = rfc2307\nldap_id_use_start_tls = true\n\
+             sudo_provider = ldap\nldap_sudo_include_regexp = true\nldap_uri = ldap://{}\nldap_search_base = {BASE}\nldap_schema = rfc2307\nldap_id_use_start_tls = true\n\
              ldap_tls_reqcert = demand\nldap_tls_cacert = /etc/ssl/test-ca.pem\n\
              ldap_access_order = filter\nldap_access_filter = {}\ncache_credentials = false\n\
-             entry_cache_timeout = 1\nldap_network_timeout = 1\nldap_opt_timeout = 2\nldap_search_timeout = 2\n",
+             entry_cache_timeout = 1\nldap_network_timeout = 1\nldap_opt_timeout = 4\nldap_search_timeout = 2\n",
             directory.address, directory.access_filter
         );
         self.write("/etc/sssd/sssd.conf", &config, 0o600);
