@@ -63,6 +63,9 @@ impl LogLevel {
     }
 }
 
+/// The LDAP codec, as the log names it.
+const CODEC: &str = "ldap3_proto";
+
 fn parse(level: &str) -> Result<EnvFilter, String> {
     const KNOWN: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     // A bare word that is no level would be taken for the name of a module and silence everything else.
@@ -70,7 +73,9 @@ fn parse(level: &str) -> Result<EnvFilter, String> {
     if level.len() > FILTER_MAX || (bare && !KNOWN.contains(&level.to_ascii_lowercase().as_str())) {
         return Err(format!("{level:?} is no log level; use {}, or a filter like dns=debug,info", KNOWN.join(", ")));
     }
-    EnvFilter::builder().parse(level).map_err(|e| format!("{level:?} is no log filter: {e}"))
+    // The codec reports every malformed message of a client as an error of its own; those are counted instead.
+    let quiet = if level.contains(CODEC) { level.to_owned() } else { format!("{CODEC}=off,{level}") };
+    EnvFilter::builder().parse(quiet).map_err(|e| format!("{level:?} is no log filter: {e}"))
 }
 
 #[cfg(test)]

@@ -194,3 +194,40 @@ pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_age_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("in-step");
+        assert_eq!(Status::open(&file).age_ms(5), None);
+        let status = Status::open(&file);
+        status.in_step(1_000_000);
+        status.in_step(900_000);
+        assert_eq!(status.age_ms(1_000_500), Some(500));
+        while !file.exists() {
+            tokio::task::yield_now().await;
+        }
+        let again = Status::open(&file);
+        assert_eq!((again.age_ms(1_060_000), again.report().in_step_ms), (Some(60_000), Some(1_000_000)));
+        fs::write(&file, "rubbish").unwrap();
+        assert_eq!(Status::open(&file).age_ms(5), None);
+    }
+
+    #[test]
+    fn trouble_lasts_until_the_content_is_there_again() {
+        let status = Status::default();
+        status.phase(Phase::Down, "no answer");
+        let since = status.report().trouble_since_ms;
+        assert!(since.is_some());
+        status.phase(Phase::Refreshing, "");
+        status.phase(Phase::Held, "too much goes");
+        status.change(|report| report.held = Some(7));
+        assert_eq!((status.report().trouble_since_ms, status.report().held), (since, Some(7)));
+        status.phase(Phase::Following, "");
+        assert_eq!((status.report().trouble_since_ms, status.report().held), (None, None));
+    }
+}

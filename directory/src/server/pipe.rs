@@ -31,6 +31,8 @@ pub(super) const CHUNK: usize = 64 << 10;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Octets of the first read; it grows while reads fill it.
 const READ_MIN: usize = 4 << 10;
+/// Time after which a connection that waits gives its buffers back: most connections wait most of the time.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +57,22 @@ pub(super) struct Pipe<'a> {
     pub(super) ended: bool,
     read_size: usize,
     write_timeout: Duration,
+    quiet: Duration,
 }
 
 impl<'a> Pipe<'a> {
     pub(super) fn new(stream: Stream, counters: &'a Counters) -> Self {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
-        Self { stream, counters, inbox, outbox, ended: false, read_size: READ_MIN, write_timeout: WRITE_TIMEOUT }
+        Self {
+            stream,
+            counters,
+            inbox,
+            outbox,
+            ended: false,
+            read_size: READ_MIN,
+            write_timeout: WRITE_TIMEOUT,
+            quiet: QUIET,
+        }
     }
 
     /// The stream, for StartTLS; what is buffered is lost.
@@ -70,12 +82,14 @@ impl<'a> Pipe<'a> {
 
     /// Waits for more octets, until `deadline`. `whole` is the length of the message that has begun to arrive.
     pub(super) async fn read(&mut self, whole: Option<usize>, deadline: Instant) -> Result<(), Over> {
-        if self.inbox.is_empty() && self.inbox.capacity() < READ_MIN {
-            self.inbox = BytesMut::with_capacity(self.read_size);
-        }
         let missing = whole.map_or(0, |whole| whole.saturating_sub(self.inbox.len())).min(ROOM);
         self.inbox.reserve(self.read_size.max(missing));
-        let read = timeout_at(deadline, self.stream.read_buf(&mut self.inbox)).await;
+        let quiet = deadline.min(Instant::now() + self.quiet);
+        let mut read = timeout_at(quiet, self.stream.read_buf(&mut self.inbox)).await;
+        if read.is_err() {
+            self.shrink();
+            read = timeout_at(deadline, self.stream.read_buf(&mut self.inbox)).await;
+        }
         match read {
             Err(_) => Err(Over::Idle),
             Ok(Err(_)) => Err(Over::Gone),
@@ -90,6 +104,17 @@ impl<'a> Pipe<'a> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn shrink(&mut self) {
+        self.read_size = READ_MIN;
+        let mut inbox = BytesMut::with_capacity(self.inbox.len() + 512);
+        inbox.extend_from_slice(&self.inbox);
+        self.inbox = inbox;
+        if self.outbox.is_empty() {
+            self.outbox = BytesMut::new();
         }
     }
 
@@ -189,6 +214,23 @@ mod tests {
         assert_eq!(pipe.flush().await, Err(Over::Slow));
         assert!(pipe.inbox.len() >= ROOM && pipe.inbox.len() < 3 * ROOM, "{}", pipe.inbox.len());
         sender.abort();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_holds_little() {
+        let (mut client, server) = pair().await;
+        let counters = Counters::default();
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        pipe.quiet = Duration::from_millis(10);
+        client.write_all(&[1; 3000]).await.unwrap();
+        while pipe.inbox.len() < 3000 {
+            pipe.read(None, Instant::now() + Duration::from_secs(5)).await.unwrap();
+        }
+        pipe.inbox.advance(2990);
+        pipe.outbox.reserve(CHUNK);
+        assert_eq!(pipe.read(None, Instant::now() + Duration::from_millis(50)).await, Err(Over::Idle));
+        assert_eq!(pipe.inbox[..], [1; 10]);
+        assert!(pipe.inbox.capacity() < 1024 && pipe.outbox.capacity() == 0);
     }
 
     #[tokio::test]
