@@ -292,7 +292,10 @@ pub(crate) async fn log(
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let dir = part(&app, peer, &headers)?.decisions().to_owned();
+    let logins = part(&app, peer, &headers)?;
+    // What was decided before the question belongs to the answer.
+    logins.settle_decisions().await;
+    let dir = logins.decisions().to_owned();
     let Query(wanted) = wanted?;
     let since_ms = wanted.since.as_deref().map(clock::ago).transpose().map_err(ApiError::bad)?;
     let query = decisions::Query {
