@@ -101,7 +101,6 @@ impl Views {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the time that a view takes is measured here")]
     fn make(&self, state: Arc<State>, changed: &impl Fn(&View, EntryId)) {
         let begun = std::time::Instant::now();
         let before = self.load();

@@ -15,7 +15,7 @@ use directory::{
     decisions,
     policy::{Access, OldFilter, Reason, Rule},
 };
-use inventory::{Host, Author, ChangeSet, Edit, Grant, Proposal, Row, RowChange, RowKey, keeper::PastError};
+use inventory::{Author, ChangeSet, Edit, Grant, Host, Proposal, Row, RowChange, RowKey, keeper::PastError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -65,8 +65,13 @@ pub(crate) async fn explain(
             (past(&app, when_ms).await?, when_ms, false)
         }
     };
-    let question =
-        directory::policy::Question { user: &about.user, host: &about.host, service: &about.service, now_s: now_ms / 1000, stale };
+    let question = directory::policy::Question {
+        user: &about.user,
+        host: &about.host,
+        service: &about.service,
+        now_s: now_ms / 1000,
+        stale,
+    };
     let explanation = access.explain(&question);
     Ok(with_text(&explanation, &explanation.to_string()))
 }
@@ -223,9 +228,10 @@ fn after(before: &Access, rows: Vec<RowChange>) -> Result<Access, ApiError> {
     let position = before.position();
     let author = Author { who: String::new(), when_ms: 0, why: String::new() };
     let set = Arc::new(ChangeSet { epoch: position.epoch, serial: position.serial + 1, author, rows });
-    let state = before.state().apply(set.clone()).map_err(|conflicts| {
-        inventory::Refused::Conflicts(conflicts.iter().map(ToString::to_string).collect())
-    })?;
+    let state = before
+        .state()
+        .apply(set.clone())
+        .map_err(|conflicts| inventory::Refused::Conflicts(conflicts.iter().map(ToString::to_string).collect()))?;
     Ok(before.advance(Arc::new(state), &[set]))
 }
 
@@ -307,9 +313,8 @@ pub(crate) async fn log(
         limit: wanted.limit.unwrap_or(50).min(LINES_MAX),
     };
     let lines = built(move || decisions::search(&dir, &query)).await?;
-    let lines = lines.map_err(|e| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the decision log cannot be read: {e}"))
-    })?;
+    let lines = lines
+        .map_err(|e| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the decision log cannot be read: {e}")))?;
     let text = page(&lines);
     Ok(with_text(&json!({ "items": lines }), &text))
 }

@@ -59,7 +59,12 @@ impl LoginMetrics {
         let age = status.age_ms(clock::now_ms()).map_or(f64::INFINITY, |ms| ms as f64 / 1000.0);
         gauge(out, "gatehouse_directory_age_seconds", "Time since the content was known to be the source's", age)?;
         let behind = report.behind_ms.unwrap_or(0) as f64 / 1000.0;
-        gauge(out, "gatehouse_directory_behind_seconds", "How much newer the source's contextCSN is than ours", behind)?;
+        gauge(
+            out,
+            "gatehouse_directory_behind_seconds",
+            "How much newer the source's contextCSN is than ours",
+            behind,
+        )?;
         let fine = matches!(report.phase, Phase::Following | Phase::Polling | Phase::Refreshing);
         gauge(out, "gatehouse_directory_source_ok", "1 while the source is being followed", f64::from(fine))?;
         let counts = [
@@ -78,7 +83,12 @@ impl LoginMetrics {
     fn views(&self, out: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let (view, inner) = (self.0.view(), &self.0.0);
         let counts = view.access.counts();
-        gauge(out, "gatehouse_directory_serial", "Serial of the state that answers come from", view.position().serial as f64)?;
+        gauge(
+            out,
+            "gatehouse_directory_serial",
+            "Serial of the state that answers come from",
+            view.position().serial as f64,
+        )?;
         gauge(out, "gatehouse_directory_entries", "Directory entries", view.state.entry_count() as f64)?;
         gauge(out, "gatehouse_directory_people", "Entries that are people", counts.people as f64)?;
         gauge(out, "gatehouse_directory_groups", "Entries that are groups", counts.groups as f64)?;

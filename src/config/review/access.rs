@@ -88,7 +88,9 @@ fn follow(notes: &mut Notes<'_>, upstream: &Upstream) {
         (None, Some(_)) => notes.error(UPSTREAM, "bind_password_file", "bind_password_file needs bind_dn"),
         (None, None) => {}
     }
-    for (key, n) in [("poll_s", upstream.poll_s), ("timeout_s", upstream.timeout_s), ("reconcile_h", upstream.reconcile_h)] {
+    for (key, n) in
+        [("poll_s", upstream.poll_s), ("timeout_s", upstream.timeout_s), ("reconcile_h", upstream.reconcile_h)]
+    {
         if n == 0 {
             notes.error(UPSTREAM, key, format!("{key} = 0 would never pause; use 1 or more"));
         }
@@ -159,7 +161,9 @@ mod tests {
     #[test]
     fn one_source_and_whole_pairs() {
         assert_eq!(
-            reviewed("listen_tls = [\"127.0.0.1:636\"]\nldif = \"x\"\n[directory.upstream]\nurls = [\"ldaps://a\"]\nbase = \"dc=acme\"\n"),
+            reviewed(
+                "listen_tls = [\"127.0.0.1:636\"]\nldif = \"x\"\n[directory.upstream]\nurls = [\"ldaps://a\"]\nbase = \"dc=acme\"\n"
+            ),
             [
                 "Error gatehouse.toml:8: ldif and [directory.upstream] are both set; people come from one of them: remove the other",
                 "Error gatehouse.toml:7: listen_tls and client_ca need both tls_cert and tls_key",
