@@ -141,6 +141,7 @@ fn sudo(nodes: &[Arc<Node>], state: &State, uid: &str, host: &Host) -> Option<BT
     let deciding = matching.into_iter().filter(|entry| order(entry) == highest);
     let commands: BTreeSet<String> =
         deciding.flat_map(|entry| entry.texts("sudoCommand").map(String::from).collect::<Vec<_>>()).collect();
+    let commands = if commands.contains("ALL") { ["ALL".into()].into() } else { commands };
     (!commands.contains("!ALL")).then_some(commands)
 }
 
