@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     thread,
@@ -268,9 +268,8 @@ fn ask_one(
     asked: &Asked,
     deadline: Instant,
 ) -> Result<Answer, String> {
-    let mut connection = tls.connect(address, name, deadline).map_err(sentence)?;
-    connection.write_all(&request(asked).map_err(sentence)?).map_err(sentence)?;
-    connection.flush().map_err(sentence)?;
+    let request = request(asked).map_err(sentence)?;
+    let mut connection = tls.connect(address, name, &request, deadline).map_err(sentence)?;
     let answer = receive(&mut connection)?;
     connection.close();
     Ok(answer)
