@@ -33,6 +33,11 @@ const PREFERRED_FOR: Duration = Duration::from_secs(600);
 /// The file that names it.
 const PREFERRED: &str = "preferred";
 
+/// How long it is remembered that nobody answered.
+const SILENCE_FOR: Duration = Duration::from_secs(10);
+/// The file that says so.
+const SILENCE: &str = "silence";
+
 /// Where the answers to one kind of question are kept.
 #[derive(Debug)]
 pub struct Cache {
@@ -124,13 +129,11 @@ impl Cache {
     }
 
     /// The appliance that answered last, if that was not long ago.
-    #[expect(clippy::disallowed_methods, reason = "the age of a file; nothing is decided by it but who is asked first")]
     pub fn preferred(&self) -> Option<String> {
         let file = File::open(self.folder.join(PREFERRED)).ok()?;
-        let written = file.metadata().ok()?.modified().ok()?;
+        let age = age(&file.metadata().ok()?)?;
         let mut text = String::new();
         file.take(512).read_to_string(&mut text).ok()?;
-        let age = SystemTime::now().duration_since(written).ok()?;
         (age < PREFERRED_FOR).then_some(text)
     }
 
@@ -143,6 +146,32 @@ impl Cache {
         match appliance {
             Some(name) => self.replace(&path, name.as_bytes()),
             None => fs::remove_file(path),
+        }
+    }
+
+    /// Whether nobody answered a moment ago, to a question of this kind or, where we may look, of another kind: a login
+    /// asks for keys first and for a decision then.
+    pub fn is_silent(&self) -> bool {
+        let dir = self.folder.parent().unwrap_or(&self.folder);
+        let is_fresh = |what: What| {
+            let meta = fs::symlink_metadata(dir.join(what.as_str()).join(SILENCE)).ok()?;
+            Some(age(&meta)? < SILENCE_FOR)
+        };
+        [What::Keys, What::Check].into_iter().filter_map(is_fresh).any(|fresh| fresh)
+    }
+
+    /// Remembers that nobody answered, or forgets it.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn set_silent(&self, silent: bool) -> io::Result<()> {
+        let path = self.folder.join(SILENCE);
+        match silent {
+            true => self.replace(&path, b""),
+            false => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -205,6 +234,12 @@ impl Cache {
         let surplus = files.len().saturating_sub(FILES_AFTER);
         files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
     }
+}
+
+/// How long ago a file was written. None: in the future.
+#[expect(clippy::disallowed_methods, reason = "the age of a file; it decides whom we ask first and how long we wait")]
+fn age(meta: &fs::Metadata) -> Option<Duration> {
+    SystemTime::now().duration_since(meta.modified().ok()?).ok()
 }
 
 /// Whether only we or root can have made it.
@@ -383,6 +418,25 @@ mod tests {
         fs::set_permissions(&cache.folder, fs::Permissions::from_mode(0o777)).unwrap();
         let error = Cache::open(dir.path(), What::Keys, cache.owner, 60).unwrap_err();
         assert!(error.contains("others may write there") && error.contains("install -d"), "{error}");
+    }
+
+    #[test]
+    fn silence_is_remembered_for_a_moment_and_for_both_kinds_of_questions() {
+        let (cache, dir) = cache();
+        let check = Cache::open(dir.path(), What::Check, cache.owner, 60).unwrap();
+        assert!(!cache.is_silent() && !check.is_silent());
+        cache.set_silent(false).unwrap();
+        cache.set_silent(true).unwrap();
+        assert!(cache.is_silent() && check.is_silent());
+        let file = OpenOptions::new().write(true).open(cache.folder.join(SILENCE)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - SILENCE_FOR).unwrap();
+        assert!(!cache.is_silent(), "it is over");
+        file.set_modified(written + Duration::from_secs(3600)).unwrap();
+        assert!(!cache.is_silent(), "a time in the future says nothing");
+        cache.set_silent(true).unwrap();
+        cache.set_silent(false).unwrap();
+        assert!(!cache.is_silent() && !check.is_silent());
     }
 
     #[test]
