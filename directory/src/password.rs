@@ -88,8 +88,8 @@ pub enum PasswordsError {
     /// A name in `weak_schemes`.
     #[error(transparent)]
     Weak(#[from] NotWeak),
-    /// The folder of verifiers.
-    #[error("cannot use {path} for password verifiers: {error}; check that it belongs to this user and the disk works")]
+    /// The thread that keeps verifiers. What the disk refuses is none: it is counted and logged.
+    #[error("cannot start the thread that keeps {path}/verifiers: {error}")]
     Verifiers {
         /// The folder.
         path: PathBuf,
