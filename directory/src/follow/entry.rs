@@ -183,6 +183,11 @@ mod tests {
         let uuid = "597ae2f6-16a6-1027-98f4-d28b5365dc14";
         assert_eq!(with("entryUUID", uuid.as_bytes()).to_string(), uuid);
         assert_eq!(with("nsuniqueid", b"597AE2F6-16A61027-98F4D28B-5365DC14").to_string(), uuid);
+        // As the sync of 389-ds names it, whatever a plugin adds.
+        let value = |text: &str| [Value::from(text)].into();
+        let unique = Attribute("nsUniqueId".into(), value("597ae2f6-16a61027-98f4d28b-5365dc14"));
+        let other = Attribute("entryUUID".into(), value("01010101-0101-0101-0101-010101010101"));
+        assert_eq!(identified("uid=ada".into(), vec![other, unique]).id.to_string(), uuid);
         assert_eq!(with("objectGUID", b"0123456789abcdef"), EntryId(*b"0123456789abcdef"));
         let made = with("cn", b"Ada");
         assert_eq!(made, identified("UID=Ada, dc=acme".into(), vec![]).id);
