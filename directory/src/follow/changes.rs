@@ -87,6 +87,11 @@ impl Changes {
         edits
     }
 
+    /// Whether an entry has another name than in `state`, so that [`Changes::edits`] looks at all.
+    pub(super) fn renames(&self, state: &State) -> bool {
+        self.put.values().any(|new| state.entry(new.id).is_some_and(|old| old.dn != new.dn))
+    }
+
     /// Entries that nothing was told of but whose names change, because one above them was renamed.
     fn followers(&self, state: &State) -> Vec<Arc<Entry>> {
         let mut renamed: HashMap<String, &str> = HashMap::new();
@@ -164,9 +169,11 @@ pub(super) mod tests {
             an_entry(4, "uid=d,ou=aa,dc=x", 1),
         ]);
         let mut changes = Changes::default();
+        assert!(!changes.renames(&state));
         // First the inner one, then the outer one; the server names the inner one as it was called at that time.
         assert!(changes.put(&state, an_entry(2, "ou=bee,ou=a,dc=x", 2)));
         assert!(changes.put(&state, an_entry(1, "ou=z,dc=x", 3)));
+        assert!(changes.renames(&state));
         let expected = ["ou=z,dc=x", "ou=bee,ou=z,dc=x", "uid=c,ou=bee,ou=z,dc=x", "uid=d,ou=aa,dc=x"];
         assert_eq!(names_after(&changes, &state), expected);
     }
