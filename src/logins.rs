@@ -11,6 +11,7 @@ use std::{
 use directory::{
     config::Config,
     decisions::Decisions,
+    dn::Dn,
     follow::{self, Phase, Status},
     ldif,
     password::Passwords,
@@ -113,7 +114,9 @@ impl Bound {
         let passwords = Passwords::new(&config, data_dir, directory::policy::barred)
             .map_err(|e| Failure::new(Exit::Io, e.to_string()))?;
         let status = Arc::new(Status::open(&data_dir.join("directory/in-step")));
-        let views = Arc::new(Views::new(keeper.state()));
+        let bad_base = |e| Failure::new(Exit::Config, format!("[directory] base: {e}"));
+        let base = Dn::parse(&config.base).map_err(bad_base)?;
+        let views = Arc::new(Views::new(keeper.state(), &base));
         let limits = Arc::new(Limits::new(config.connections_max, config.connections_per_source));
         let age = status.clone();
         let parts = Parts {
@@ -125,7 +128,7 @@ impl Bound {
             tls: tls.clone(),
             limits: limits.clone(),
         };
-        let server = Server::new(parts).map_err(|e| Failure::new(Exit::Config, format!("[directory] base: {e}")))?;
+        let server = Server::new(parts).map_err(bad_base)?;
         let reload = Arc::new(Notify::new());
         let inner = Inner {
             config,

@@ -29,6 +29,7 @@ use inventory::{
     position::Position,
 };
 
+pub(crate) use self::people::{folded, is_group, is_person};
 pub use self::{
     decide::Sudo,
     decision::{Decision, Question, Reason, Rule, Verdict},
@@ -44,7 +45,7 @@ pub use self::{
 };
 use self::{
     names::Names,
-    people::{Group, Ids, Member, Person, folded, read_patterns, relisted},
+    people::{Group, Ids, Member, Person, read_patterns, relisted},
     rules::{Held, Origin, Rules},
 };
 

@@ -37,7 +37,6 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
-use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use wire::{Limits, Stream, TlsIdentity};
 
@@ -50,9 +49,8 @@ use crate::{
     decisions::Decisions,
     dn::{BadDn, Dn},
     password::Passwords,
-    sudo::SudoRoles,
     tree::SUBSCHEMA_DN as SUBSCHEMA,
-    view::{View, Views},
+    view::Views,
 };
 
 /// Simple paged results (RFC 2696).
@@ -97,7 +95,6 @@ pub struct Server {
     parts: Parts,
     base: Dn,
     counters: Counters,
-    sudo: ArcSwapOption<SudoRoles>,
     /// Entries that all connections together keep for further pages.
     kept: AtomicUsize,
 }
@@ -109,8 +106,7 @@ impl Server {
     /// If `base` is no DN.
     pub fn new(parts: Parts) -> Result<Self, BadDn> {
         let base = Dn::parse(&parts.config.base)?;
-        let (counters, sudo, kept) = (Counters::default(), ArcSwapOption::empty(), AtomicUsize::new(0));
-        Ok(Self { parts, base, counters, sudo, kept })
+        Ok(Self { parts, base, counters: Counters::default(), kept: AtomicUsize::new(0) })
     }
 
     /// Serves one connection to its end. `is_tls` says that TLS was there from the start.
@@ -123,28 +119,10 @@ impl Server {
         self.counters.snapshot()
     }
 
-    /// Grants of sudo that only their own hosts are told of, because their hosts are too many to name; see
-    /// [`SudoRoles::left_out`]. 0 before the first sudo search.
+    /// Grants of sudo that not everybody is told of, as their hosts or whom others deny cannot be said; see
+    /// [`SudoRoles::left_out`](crate::sudo::SudoRoles::left_out).
     pub fn sudo_left_out(&self) -> usize {
-        self.sudo.load().as_ref().map_or(0, |roles| roles.left_out())
-    }
-
-    /// The sudo roles of a view. Two connections that find them old at once both make them; the result is the same.
-    fn sudo_roles(&self, view: &View) -> Option<Arc<SudoRoles>> {
-        let known = self.sudo.load_full();
-        match known {
-            Some(roles) if roles.position() == view.position() => Some(roles),
-            known => {
-                let usn = view.tree.last_usn();
-                let made = match known {
-                    Some(roles) => roles.advance(&view.state, usn),
-                    None => SudoRoles::build(&view.state, &self.base, usn).ok()?,
-                };
-                let made = Arc::new(made);
-                self.sudo.store(Some(made.clone()));
-                Some(made)
-            }
-        }
+        self.parts.views.load().sudo.left_out()
     }
 
     /// Whether the content is older than is accepted for everybody.

@@ -2,114 +2,163 @@
 //!
 //! A grant with `sudo` becomes `cn=NAME,ou=sudoers,BASE`. Our decision says that a `!pattern` keeps its subjects out
 //! whatever else admits them; sudo takes the matching role with the highest sudoOrder. So every deny becomes a role of
-//! its own, `cn=deny-NAME`, with `sudoCommand: !ALL` and an order above all others.
+//! its own with `sudoCommand: !ALL` and an order above all others: `cn=deny:NAME` of a grant, `cn=deny-host:UUID` of the
+//! `host` values of an entry. Neither can be the name of a grant.
 //!
 //! Each role has two renderings. For a host that is known by its certificate it is exact: the role is there if it
 //! means that host, with `sudoHost: ALL`. For everybody else patterns become names that sudo compares with the host's
-//! own: a pattern without zone the glob of a short name, others `GLOB.ZONE.PRODUCT.private` for every zone that there is,
-//! roles, groups and tags the hosts that have them. Where that would be more than [`NAMES_MAX`] names, a role that
-//! admits is left out and one that denies means all hosts, so that nothing is ever widened.
+//! own (`hosts`). Where that would be more than [`NAMES_MAX`] names, a role that admits is left out and one that denies
+//! means all hosts, so that nothing is ever widened. Whom a role names is told in `people`: where a denial cannot name
+//! everybody whom it means, the grants on its hosts are left out as long as it holds.
 //!
-//! The roles are made from the state on the first sudo search after a change, at the cost of what changed, and are kept.
+//! If the directory has an entry `ou=sudoers,BASE` of its own, it is served instead of ours, with our roles below it
+//! among its own; a role whose name is taken there becomes `cn=gatehouse:NAME`.
+//!
+//! The roles are part of the [`View`](crate::view::View) and are advanced with it at the cost of what changed: each
+//! role remembers what it was made of ([`Key`]). Lookups search them as a tree of their own, by the same indexes.
 
 mod hosts;
+mod people;
+mod render;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use compact_str::{CompactString, format_compact};
-use imbl::OrdMap;
+use compact_str::CompactString;
+use imbl::{HashMap, OrdMap, OrdSet};
 use inventory::{
-    Grant, Host, State,
-    change::{ChangeSet, Row},
-    entry::{Attribute, DIRECTORY, Entry, EntryId, Value},
-    pattern::Pattern,
+    Host, State,
+    change::{ChangeSet, Row, RowChange},
+    entry::{Entry, EntryId},
+    pattern::Hosts,
     position::Position,
 };
 
-use crate::{dn::Dn, tree::Node};
-use hosts::{Shown, Zones};
+use crate::{
+    dn::Dn,
+    tree::{Node, Scope, Tree},
+};
+use hosts::{HostNames, Touched};
+use render::{Plan, Role, entry_of_container};
 
 /// Most names that the patterns of one role become.
 pub const NAMES_MAX: usize = 256;
-/// The order of roles that admit; those that deny stand above.
-const ORDER_ADMIT: &str = "100";
-const ORDER_DENY: &str = "1000000";
-
-/// What a role is made of.
-#[derive(Debug, Clone)]
-struct Made {
-    name: CompactString,
-    users: Vec<CompactString>,
-    commands: Vec<CompactString>,
-    order: &'static str,
-    until: Option<u64>,
-    why: Option<CompactString>,
-    /// Patterns that mean the hosts, and those that take away from them.
-    on: Vec<Pattern>,
-    off: Vec<Pattern>,
-}
-
-/// A role in both renderings.
-#[derive(Debug, Clone)]
-struct Role {
-    made: Arc<Made>,
-    /// For a host that it means.
-    exact: Arc<Node>,
-    /// For everybody else; none if it cannot be said without widening.
-    general: Option<Arc<Node>>,
-}
+/// Most people whom a role names because they are members of its groups.
+pub const MEMBERS_MAX: usize = 256;
 
 /// Where a role comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum From {
+enum Origin {
+    /// What a grant gives.
     Grant(CompactString),
+    /// Whom a grant denies.
     Denial(CompactString),
+    /// Denials among the `host` values of an entry.
     Entry(EntryId),
 }
 
+impl Origin {
+    const FIRST: Self = Self::Grant(CompactString::const_new(""));
+}
+
+/// What a role was made of; it is made anew when one of these changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// Entries with a uid, folded.
+    Uid(CompactString),
+    /// Entries with a cn, folded.
+    Cn(CompactString),
+    /// Entries with a gidNumber.
+    Gid(u32),
+    /// The entry of a name.
+    Dn(Dn),
+    /// Hosts that a pattern lists.
+    Listed(Hosts),
+    /// Zones that a pattern means. The last variant: all of them are one range.
+    Zoned(Hosts),
+}
+
 /// All sudoRole entries of one state.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SudoRoles {
     position: Position,
     base: Dn,
-    container: Arc<Node>,
-    roles: OrdMap<From, Role>,
-    zones: Zones,
+    container: Dn,
+    /// Whether the directory has an entry of the container's name.
+    is_container_theirs: bool,
+    roles: OrdMap<Origin, Arc<Role>>,
+    by_id: HashMap<EntryId, Origin>,
+    /// As hosts see them that are known by certificates.
+    exact: Tree,
+    /// As everybody else does.
+    general: Tree,
+    names: HostNames,
+    made_of: OrdSet<(Key, Origin)>,
+    /// Denials that do not name everybody whom they mean.
+    unsaid: OrdMap<Origin, Arc<Role>>,
 }
 
 impl SudoRoles {
-    /// The roles of a state below `ou=sudoers,BASE`. `usn` is the entryUSN that they get.
-    ///
-    /// # Errors
-    /// If the base is no DN.
-    pub fn build(state: &State, base: &Dn, usn: u64) -> Result<Self, crate::dn::BadDn> {
-        let container = container(base, usn)?;
-        let mut zones = Zones::default();
-        state.hosts().for_each(|host| zones.count(host, 1));
-        let base = container.dn.clone();
-        let mut roles = Self { position: state.position(), base, container, roles: OrdMap::new(), zones };
-        for grant in state.grants() {
-            roles.put_grant(grant, state, usn);
-        }
-        for entry in state.entries() {
-            roles.put_entry(entry, state, usn);
-        }
-        Ok(roles)
+    /// The roles of a state and its tree below `ou=sudoers,BASE`.
+    pub fn build(state: &State, tree: &Tree, base: &Dn) -> Self {
+        let container = entry_of_container(base);
+        let mut roles = Self {
+            position: state.position(),
+            base: base.clone(),
+            container: Dn::parse(&container.dn).unwrap_or_else(|_| base.clone()),
+            is_container_theirs: false,
+            roles: OrdMap::new(),
+            by_id: HashMap::new(),
+            exact: Tree::default(),
+            general: Tree::default(),
+            names: HostNames::default(),
+            made_of: OrdSet::new(),
+            unsaid: OrdMap::new(),
+        };
+        roles.exact.set(None, Some(&container), tree.last_usn());
+        roles.general.set(None, Some(&container), tree.last_usn());
+        let mut touched = Touched::default();
+        state.hosts().for_each(|host| roles.names.change(None, Some(host), &mut touched));
+        let mut dirty = BTreeSet::new();
+        state.grants().for_each(|grant| dirty.extend(of_grant(&grant.name)));
+        dirty.extend(state.entries().filter(|entry| render::denies(entry)).map(|entry| Origin::Entry(entry.id)));
+        roles.renew(&dirty, BTreeSet::new(), state, tree);
+        roles
     }
 
-    /// The roles of `state`, from these and what changed. Made afresh when the state no longer remembers the changes.
-    pub fn advance(&self, state: &State, usn: u64) -> Self {
-        let to = state.position();
-        let sets = (to.epoch == self.position.epoch && to.cluster_id == self.position.cluster_id)
-            .then(|| state.changes_since(self.position.serial))
-            .flatten();
-        match sets {
-            Some(sets) => self.changed(state, &sets, usn),
-            None => {
-                let parent = self.base.parent();
-                parent.and_then(|base| Self::build(state, &base, usn).ok()).unwrap_or_else(|| self.clone())
+    /// The roles of `state` and its tree, to which `sets` lead from these. If the sets do not join the two, the roles
+    /// are built afresh.
+    pub fn advance(&self, state: &State, tree: &Tree, sets: &[Arc<ChangeSet>]) -> Self {
+        let (from, to) = (self.position, state.position());
+        let wanted = (from.serial + 1..=to.serial).map(|serial| (from.epoch, serial));
+        let joins = sets.iter().map(|set| (set.epoch, set.serial)).eq(wanted);
+        if !joins || from.epoch != to.epoch || to.serial < from.serial || from.cluster_id != to.cluster_id {
+            return Self::build(state, tree, &self.base);
+        }
+        let mut next = self.clone();
+        next.position = to;
+        let (mut dirty, mut touched) = (BTreeSet::new(), Touched::default());
+        for change in sets.iter().flat_map(|set| &set.rows) {
+            next.note(change, &mut dirty, &mut touched);
+        }
+        for pattern in &touched.lists {
+            next.add_makers(Key::Listed(pattern.clone()), &mut dirty);
+        }
+        if !touched.zones.is_empty() {
+            let first = Hosts::Named { name: CompactString::const_new(""), place: None, product: None };
+            for (key, origin) in next.made_of.range((Key::Zoned(first), Origin::FIRST)..) {
+                let Key::Zoned(pattern) = key else { continue };
+                if touched.zones.iter().any(|zone| hosts::is_meant(pattern, zone)) {
+                    dirty.insert(origin.clone());
+                }
             }
         }
+        next.renew(&dirty, touched.starved, state, tree);
+        next
+    }
+
+    /// The base that the container is below.
+    pub fn base(&self) -> &Dn {
+        &self.base
     }
 
     /// The position that the roles are of.
@@ -117,222 +166,156 @@ impl SudoRoles {
         self.position
     }
 
-    /// `ou=sudoers,BASE`.
-    pub fn container(&self) -> &Arc<Node> {
-        &self.container
+    /// Whether a search could find roles or their container.
+    pub fn is_reached(&self, base: &Dn, scope: Scope) -> bool {
+        let is_above = match scope {
+            Scope::Base => false,
+            Scope::One => self.base == *base,
+            Scope::Subtree | Scope::Children => self.container.is_within(base),
+        };
+        is_above || base.is_within(&self.container)
     }
 
-    /// The roles that somebody sees at a time: of a host those that mean it, else all.
-    pub fn nodes<'a>(&'a self, host: Option<&'a Host>, now_s: u64) -> impl Iterator<Item = &'a Arc<Node>> {
-        let live = self.roles.values().filter(move |role| role.made.until.is_none_or(|until| now_s < until));
-        live.filter_map(move |role| match host {
-            None => role.general.as_ref(),
-            Some(host) => role.made.means(host).then_some(&role.exact),
-        })
+    /// All roles and their container, as a host with a certificate sees them or as everybody else does. Not all of them
+    /// are for everybody: see [`sees`](Self::sees).
+    pub fn tree(&self, is_host: bool) -> &Tree {
+        if is_host { &self.exact } else { &self.general }
     }
 
-    /// Grants that everybody but their own hosts is not told of, because their hosts are too many to name.
+    /// Whether somebody is shown an entry of [`tree`](Self::tree) at a time: a host the roles that mean it, and nobody
+    /// what is over.
+    pub fn sees(&self, node: &Node, host: Option<&Host>, now_s: u64) -> bool {
+        let Some(origin) = self.by_id.get(&node.entry.id) else { return !self.is_container_theirs };
+        let Some(role) = self.roles.get(origin).filter(|role| role.is_live(now_s)) else { return false };
+        match host {
+            None => role.denies() || now_s >= role.withheld_until,
+            Some(host) => {
+                let is_unsaid = || self.unsaid.values().any(|denial| denial.is_live(now_s) && denial.means(host));
+                role.means(host) && (role.denies() || !is_unsaid())
+            }
+        }
+    }
+
+    /// The entry with a name, if somebody is shown it.
+    pub fn by_dn(&self, dn: &Dn, host: Option<&Host>, now_s: u64) -> Option<&Arc<Node>> {
+        if !dn.is_within(&self.container) {
+            return None;
+        }
+        self.tree(host.is_some()).by_dn(dn).filter(|node| self.sees(node, host, now_s))
+    }
+
+    /// Grants that not everybody is told of: their hosts are too many to name, or somebody is denied there who cannot be
+    /// named (then even their own hosts are not told).
     pub fn left_out(&self) -> usize {
-        self.roles.values().filter(|role| role.general.is_none()).count()
+        self.roles.values().filter(|role| role.is_left_out || role.withheld_until > 0).count()
+    }
+}
+
+/// How roles follow changes.
+impl SudoRoles {
+    fn note(&mut self, RowChange { old, new }: &RowChange, dirty: &mut BTreeSet<Origin>, touched: &mut Touched) {
+        for row in [old, new].into_iter().flatten() {
+            match row {
+                Row::Grant(grant) => dirty.extend(of_grant(&grant.name)),
+                Row::Entry(entry) if render::denies(entry) => drop(dirty.insert(Origin::Entry(entry.id))),
+                _ => {}
+            }
+        }
+        let [before, after] =
+            [old, new].map(|row| if let Some(Row::Entry(entry)) = row { Some(&**entry) } else { None });
+        if people::differs(before, after) {
+            for key in [before, after].into_iter().flatten().flat_map(people::keys_of) {
+                self.add_makers(key, dirty);
+            }
+        }
+        let [before, after] = [old, new].map(|row| if let Some(Row::Host(host)) = row { Some(&**host) } else { None });
+        self.names.change(before, after, touched);
     }
 
-    fn changed(&self, state: &State, sets: &[Arc<ChangeSet>], usn: u64) -> Self {
-        let mut next = self.clone();
-        next.position = state.position();
-        let mut hosts = Vec::new();
-        for change in sets.iter().flat_map(|set| &set.rows) {
-            match (&change.old, &change.new) {
-                (Some(Row::Grant(old)), None) => next.drop_grant(&old.name),
-                (_, Some(Row::Grant(new))) => next.put_grant(new, state, usn),
-                (Some(Row::Entry(old)), None) => drop(next.roles.remove(&From::Entry(old.id))),
-                (_, Some(Row::Entry(new))) => next.put_entry(new, state, usn),
-                (old, new) => {
-                    for (row, change) in [(old, -1), (new, 1)] {
-                        if let Some(Row::Host(host)) = row {
-                            next.zones.count(host, change);
-                            hosts.push(host.clone());
-                        }
-                    }
+    /// Adds the roles that were made of something.
+    fn add_makers(&self, key: Key, dirty: &mut BTreeSet<Origin>) {
+        let from = (key, Origin::FIRST);
+        let same = self.made_of.range(from.clone()..).take_while(|(key, _)| *key == from.0);
+        dirty.extend(same.map(|(_, origin)| origin.clone()));
+    }
+
+    /// Makes roles anew from the state. `starved` are patterns whose hosts became few enough to be named.
+    fn renew(&mut self, dirty: &BTreeSet<Origin>, starved: BTreeSet<Hosts>, state: &State, tree: &Tree) {
+        self.is_container_theirs = tree.by_dn(&self.container).is_some();
+        let plans: Vec<_> = dirty.iter().map(|origin| (origin, Plan::of(origin, state))).collect();
+        let patterns = plans.iter().filter_map(|(_, plan)| plan.as_ref()).flat_map(Plan::patterns);
+        let is_new = |hosts: &&Hosts| hosts::lists_hosts(hosts) && !self.names.lists(hosts);
+        let wanted = patterns.map(|pattern| &pattern.hosts).filter(is_new).cloned().chain(starved).collect();
+        self.names.fill(state, wanted);
+        let (mut unsaid_changed, mut left) = (false, BTreeSet::new());
+        for (origin, plan) in plans {
+            let role = plan.map(|plan| Role::new(plan, &self.container, &self.names, tree));
+            unsaid_changed |= self.put(origin, role, tree.last_usn(), &mut left);
+        }
+        if unsaid_changed {
+            let origins: Vec<_> = self.roles.keys().cloned().collect();
+            origins.iter().for_each(|origin| self.withhold(origin));
+        } else if !self.unsaid.is_empty() {
+            dirty.iter().for_each(|origin| self.withhold(origin));
+        }
+        for hosts in left {
+            let mut makers = BTreeSet::new();
+            self.add_makers(Key::Listed(hosts.clone()), &mut makers);
+            if makers.is_empty() {
+                self.names.forget(&hosts);
+            }
+        }
+    }
+
+    /// Puts a role in place of that which was there. Returns whether one of them leaves something unsaid. `left` gets
+    /// the patterns that the former role listed.
+    fn put(&mut self, origin: &Origin, role: Option<Role>, usn: u64, left: &mut BTreeSet<Hosts>) -> bool {
+        let old = self.roles.remove(origin);
+        let new = role.map(Arc::new);
+        if let Some(role) = &old {
+            for key in &role.keys {
+                self.made_of.remove(&(key.clone(), origin.clone()));
+                if let Key::Listed(hosts) = key {
+                    left.insert(hosts.clone());
                 }
             }
+            self.by_id.remove(&role.id());
         }
-        let zones_changed = next.zones != self.zones;
-        next.follow_hosts(state, &hosts, zones_changed, usn);
-        next
-    }
-
-    /// Renders roles anew whose hosts changed.
-    fn follow_hosts(&mut self, state: &State, hosts: &[Arc<Host>], zones_changed: bool, usn: u64) {
-        let concerned = |role: &&Role| {
-            let mut patterns = role.made.on.iter().chain(&role.made.off);
-            patterns.any(|pattern| {
-                (zones_changed && hosts::names_zones(pattern))
-                    || (hosts::lists_hosts(pattern) && hosts.iter().any(|host| pattern.matches(host)))
-            })
-        };
-        let made: Vec<_> = self
-            .roles
-            .iter()
-            .filter(|(_, role)| concerned(role))
-            .map(|(from, role)| (from.clone(), role.made.clone()))
-            .collect();
-        for (from, made) in made {
-            self.put(from, made, state, usn);
-        }
-    }
-
-    fn drop_grant(&mut self, name: &CompactString) {
-        self.roles.remove(&From::Grant(name.clone()));
-        self.roles.remove(&From::Denial(name.clone()));
-    }
-
-    fn put_grant(&mut self, grant: &Grant, state: &State, usn: u64) {
-        self.drop_grant(&grant.name);
-        let (on, off, complete) = split(grant.on.iter().map(CompactString::as_str));
-        let users: Vec<CompactString> = grant.who.iter().map(|who| subject(who)).collect();
-        let why = Some(grant.why.clone());
-        let concerns_sudo = grant.services.is_empty() || grant.services.iter().any(|service| service == "sudo");
-        if concerns_sudo && !off.is_empty() {
-            let denial = Made {
-                name: format_compact!("deny-{}", grant.name),
-                users: users.clone(),
-                commands: vec!["!ALL".into()],
-                order: ORDER_DENY,
-                until: grant.until,
-                why: why.clone(),
-                on: off.clone(),
-                off: Vec::new(),
-            };
-            self.put(From::Denial(grant.name.clone()), Arc::new(denial), state, usn);
-        }
-        // A pattern that cannot be read might have denied: then nothing of the grant admits.
-        let Some(commands) = grant.sudo.as_deref().filter(|_| complete && !on.is_empty()) else { return };
-        let commands = if commands.is_empty() { vec!["ALL".into()] } else { commands.to_vec() };
-        let (name, until) = (grant.name.clone(), grant.until);
-        let role = Made { name, users, commands, order: ORDER_ADMIT, until, why, on, off };
-        self.put(From::Grant(grant.name.clone()), Arc::new(role), state, usn);
-    }
-
-    /// `host` values of people and groups that deny.
-    fn put_entry(&mut self, entry: &Entry, state: &State, usn: u64) {
-        self.roles.remove(&From::Entry(entry.id));
-        if !entry.texts("host").any(|value| value.trim_start().starts_with('!')) {
-            return;
-        }
-        let (_, off, _) = split(entry.texts("host"));
-        let people = entry.texts("uid").map(CompactString::new);
-        let is_group = entry.values("uid").is_empty();
-        let groups = entry.texts("cn").filter(|_| is_group).map(|name| format_compact!("%{name}"));
-        let users: Vec<CompactString> = people.chain(groups).collect();
-        let (Some(first), false) = (users.first(), off.is_empty()) else { return };
-        let name = format_compact!("deny-host-of-{}", first.trim_start_matches('%'));
-        let commands = vec!["!ALL".into()];
-        let (order, why) = (ORDER_DENY, Some("a host value of the entry denies".into()));
-        let role = Made { name, users, commands, order, until: None, why, on: off, off: Vec::new() };
-        self.put(From::Entry(entry.id), Arc::new(role), state, usn);
-    }
-
-    fn put(&mut self, from: From, made: Arc<Made>, state: &State, usn: u64) {
-        let names = |patterns: &[Pattern]| hosts::shown(patterns, state, &self.zones);
-        let all = || vec![CompactString::const_new("ALL")];
-        let denies = made.order == ORDER_DENY;
-        let general = match (names(&made.on), names(&made.off)) {
-            (Shown::TooMany, _) if denies => Some(all()),
-            (Shown::Names(on), Shown::Names(off)) if !on.is_empty() => {
-                Some(on.into_iter().chain(off.iter().map(|name| format_compact!("!{name}"))).collect())
+        let [before, after] = [&old, &new].map(|role| role.as_deref());
+        let entry = |role: Option<&Role>, of: fn(&Role) -> Option<Arc<Entry>>| role.and_then(of);
+        let (exact, general) = (|role: &Role| role.exact.clone(), |role: &Role| role.general.clone());
+        self.exact.set(entry(before, exact).as_ref(), entry(after, exact).as_ref(), usn);
+        self.general.set(entry(before, general).as_ref(), entry(after, general).as_ref(), usn);
+        let was_unsaid = self.unsaid.remove(origin).is_some();
+        let is_unsaid = after.is_some_and(|role| role.is_unsaid);
+        if let Some(role) = new {
+            for key in &role.keys {
+                self.made_of.insert((key.clone(), origin.clone()));
             }
-            _ => None,
-        };
-        let render = |hosts: &[CompactString]| self.render(&made, hosts, usn);
-        let Some(exact) = render(&all()) else { return };
-        let general = general.and_then(|hosts| render(&hosts));
-        self.roles.insert(from, Role { made, exact, general });
-    }
-
-    fn render(&self, made: &Made, hosts: &[CompactString], usn: u64) -> Option<Arc<Node>> {
-        let dn = format!("cn={},{}", escaped(&made.name), self.container.entry.dn);
-        let mut attributes = vec![
-            attribute("objectClass", ["top", "sudoRole"]),
-            attribute("cn", [made.name.as_str()]),
-            attribute("sudoUser", made.users.iter().map(CompactString::as_str)),
-            attribute("sudoHost", hosts.iter().map(CompactString::as_str)),
-            attribute("sudoCommand", made.commands.iter().map(CompactString::as_str)),
-            attribute("sudoOrder", [made.order]),
-        ];
-        if let Some(until) = made.until.and_then(generalized_time) {
-            attributes.push(attribute("sudoNotAfter", [until.as_str()]));
+            self.by_id.insert(role.id(), origin.clone());
+            if is_unsaid {
+                self.unsaid.insert(origin.clone(), role.clone());
+            }
+            self.roles.insert(origin.clone(), role);
         }
-        if let Some(why) = made.why.as_deref().filter(|why| !why.is_empty()) {
-            attributes.push(attribute("description", [why]));
-        }
-        node(dn, attributes, usn).ok()
+        was_unsaid || is_unsaid
     }
-}
 
-impl Made {
-    fn means(&self, host: &Host) -> bool {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(host));
-        any(&self.on) && !any(&self.off)
-    }
-}
-
-/// Patterns that admit, patterns that deny, and whether all could be read.
-fn split<'a>(texts: impl Iterator<Item = &'a str>) -> (Vec<Pattern>, Vec<Pattern>, bool) {
-    let (mut on, mut off, mut complete) = (Vec::new(), Vec::new(), true);
-    for text in texts {
-        match Pattern::parse(text) {
-            Ok(pattern) if pattern.denies => off.push(pattern),
-            Ok(pattern) => on.push(pattern),
-            Err(_) => complete &= !text.trim_start().starts_with('!'),
+    /// Finds until when a role that admits is withheld.
+    fn withhold(&mut self, origin: &Origin) {
+        let Some(role) = self.roles.get(origin).filter(|role| !role.denies()) else { return };
+        let overlapping = self.unsaid.values().filter(|denial| denial.may_meet(role));
+        let until = overlapping.map(|denial| denial.until().unwrap_or(u64::MAX)).max().unwrap_or(0);
+        if until != role.withheld_until {
+            let mut role = Role::clone(role);
+            role.withheld_until = until;
+            self.roles.insert(origin.clone(), Arc::new(role));
         }
     }
-    (on, off, complete)
 }
 
-fn subject(who: &str) -> CompactString {
-    match who.strip_prefix('@') {
-        Some(group) => format_compact!("%{group}"),
-        None => who.into(),
-    }
-}
-
-fn container(base: &Dn, usn: u64) -> Result<Arc<Node>, crate::dn::BadDn> {
-    let dn = if base.is_root() { "ou=sudoers".to_owned() } else { format!("ou=sudoers,{base}") };
-    let attributes = vec![
-        attribute("objectClass", ["top", "organizationalUnit"]),
-        attribute("ou", ["sudoers"]),
-        attribute("description", ["Grants of sudo, rendered by gatehouse"]),
-    ];
-    node(dn, attributes, usn)
-}
-
-fn node(dn: String, attributes: Vec<Attribute>, usn: u64) -> Result<Arc<Node>, crate::dn::BadDn> {
-    let mut id = [0; 16];
-    id.copy_from_slice(blake3::hash(dn.as_bytes()).as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
-    let entry = Entry { id: EntryId(id), dn: dn.into(), attributes: attributes.into(), source: DIRECTORY.into() };
-    Node::new(Arc::new(entry), usn).map(Arc::new)
-}
-
-fn attribute<'a>(name: &'static str, values: impl IntoIterator<Item = &'a str>) -> Attribute {
-    Attribute(CompactString::const_new(name), values.into_iter().map(Value::from).collect())
-}
-
-/// A value in a DN (RFC 4514 section 2.4), everything doubtful in hexadecimal.
-fn escaped(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            out.push(char::from(byte));
-        } else {
-            out += &format!("\\{byte:02x}");
-        }
-    }
-    out
-}
-
-fn generalized_time(at_s: u64) -> Option<String> {
-    let time = jiff::Timestamp::from_second(i64::try_from(at_s).ok()?).ok()?;
-    Some(time.strftime("%Y%m%d%H%M%SZ").to_string())
+fn of_grant(name: &CompactString) -> [Origin; 2] {
+    [Origin::Grant(name.clone()), Origin::Denial(name.clone())]
 }
 
 #[cfg(test)]

@@ -192,6 +192,16 @@ impl Tree {
 
 /// How a tree changes.
 impl Tree {
+    /// Takes in one entry in place of another: how a tree is kept that is made of other things than the state's entries.
+    pub(crate) fn set(&mut self, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>, usn: u64) {
+        match (old, new) {
+            (Some(old), Some(new)) => self.change(old, new, usn),
+            (Some(old), None) => self.drop_entry(old),
+            (None, Some(new)) => self.add(new, usn),
+            (None, None) => {}
+        }
+    }
+
     fn add(&mut self, entry: &Arc<Entry>, usn: u64) {
         let Ok(node) = Node::new(entry.clone(), usn) else {
             self.unreadable += 1;

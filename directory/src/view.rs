@@ -1,4 +1,4 @@
-//! What one state means for lookups: the tree and the policy, made together and published together.
+//! What one state means for lookups: the tree, the policy and the roles of sudo, made together and published together.
 //!
 //! A task follows the states and makes the next view from the last one and the change sets between, O(changed). Lookups
 //! load the published view and keep it as long as they need it; nothing waits for the maker.
@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use inventory::{EntryId, Position, RowKey, State};
 use tokio::sync::watch;
 
-use crate::{policy::Access, tree::Tree};
+use crate::{dn::Dn, policy::Access, sudo::SudoRoles, tree::Tree};
 
 /// Everything that lookups read, at one position.
 #[derive(Clone)]
@@ -26,12 +26,15 @@ pub struct View {
     pub tree: Tree,
     /// People, groups and grants as decisions ask them.
     pub access: Access,
+    /// Grants of sudo as sudoRole entries.
+    pub sudo: SudoRoles,
 }
 
 impl View {
-    /// The view of a state, made from all its rows.
-    pub fn build(state: Arc<State>) -> Self {
-        Self { tree: Tree::build(&state), access: Access::build(state.clone()), state }
+    /// The view of a state, made from all its rows. The roles of sudo stand below `base`.
+    pub fn build(state: Arc<State>, base: &Dn) -> Self {
+        let tree = Tree::build(&state);
+        Self { sudo: SudoRoles::build(&state, &tree, base), access: Access::build(state.clone()), tree, state }
     }
 
     /// The view of a later state: what changed is made anew, the rest is shared. Across epochs, and when change sets
@@ -40,12 +43,12 @@ impl View {
         let (before, after) = (self.position(), state.position());
         let sets = state.changes_since(before.serial).filter(|_| before.epoch == after.epoch);
         match sets {
-            Some(sets) => Self {
-                tree: self.tree.advance(&state, &sets),
-                access: self.access.advance(state.clone(), &sets),
-                state,
-            },
-            None => Self::build(state),
+            Some(sets) => {
+                let tree = self.tree.advance(&state, &sets);
+                let sudo = self.sudo.advance(&state, &tree, &sets);
+                Self { access: self.access.advance(state.clone(), &sets), sudo, tree, state }
+            }
+            None => Self::build(state, self.sudo.base()),
         }
     }
 
@@ -62,9 +65,9 @@ pub struct Views {
 }
 
 impl Views {
-    /// Publishes the view of a first state.
-    pub fn new(state: Arc<State>) -> Self {
-        Self { current: ArcSwap::from_pointee(View::build(state)), last_make_us: AtomicU64::new(0) }
+    /// Publishes the view of a first state, of a directory that begins at `base`.
+    pub fn new(state: Arc<State>, base: &Dn) -> Self {
+        Self { current: ArcSwap::from_pointee(View::build(state, base)), last_make_us: AtomicU64::new(0) }
     }
 
     /// The view of this moment.

@@ -16,6 +16,7 @@ use directory::{
         client::{Appliance, Settings, Unheard},
     },
     decisions::Decisions,
+    dn::Dn,
     password::Passwords,
     policy::Verdict,
     server::{Parts, Server},
@@ -80,7 +81,7 @@ fn view() -> Arc<View> {
         Row::Entry(row(json!({ "id": "597ae2f6-16a6-1027-98f4-d28b5365dc14", "dn": "uid=alice,dc=acme",
             "attributes": attributes, "source": "directory" }))),
     ];
-    Arc::new(View::build(Arc::new(State::from_rows(1, 1, 1, rows).unwrap())))
+    Arc::new(View::build(Arc::new(State::from_rows(1, 1, 1, rows).unwrap()), &Dn::parse("dc=acme").unwrap()))
 }
 
 fn world() -> World {
@@ -124,7 +125,7 @@ impl World {
         let tls = TlsIdentity::load_with_clients(&certificate, &key, &self.path("ca.pem"), &[]).unwrap();
         let limits = Arc::new(Limits::new(100, 100));
         let parts = Parts {
-            views: Arc::new(Views::new(self.view.state.clone())),
+            views: Arc::new(Views::new(self.view.state.clone(), &Dn::parse("dc=acme").unwrap())),
             passwords: Passwords::new(&config, self.dir.path(), |_, _| None).unwrap(),
             decisions: Decisions::open(&self.path("decisions"), 1 << 20).unwrap(),
             age: Box::new(|_| Some(5000)),

@@ -109,7 +109,7 @@ mod tests {
             entry(1, "alice", keys),
             entry(2, "bob", keys),
         ];
-        View::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()))
+        View::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()), &crate::dn::Dn::parse("dc=acme").unwrap())
     }
 
     fn one_key() -> Vec<String> {

@@ -66,7 +66,7 @@ pub(super) struct Group {
 }
 
 /// A name as it is compared: in lower case and without spaces around it.
-pub(super) fn folded(text: &str) -> CompactString {
+pub(crate) fn folded(text: &str) -> CompactString {
     let text = text.trim();
     if !text.is_ascii() {
         return text.to_lowercase().into();
@@ -91,7 +91,7 @@ fn gid(entry: &Entry) -> Option<Member> {
 impl Person {
     /// The person of an entry, if it is one.
     pub(super) fn of(entry: &Arc<Entry>) -> Option<Self> {
-        if !PERSON_CLASSES.iter().any(|class| entry.is_a(class)) {
+        if !is_person(entry) {
             return None;
         }
         let uids = names(entry, "uid");
@@ -117,7 +117,13 @@ impl Group {
     }
 }
 
-fn is_group(entry: &Entry) -> bool {
+/// Whether an entry is a person's, if it has a `uid`.
+pub(crate) fn is_person(entry: &Entry) -> bool {
+    PERSON_CLASSES.iter().any(|class| entry.is_a(class))
+}
+
+/// Whether an entry is a group's, if it has a `cn`.
+pub(crate) fn is_group(entry: &Entry) -> bool {
     GROUP_CLASSES.iter().any(|class| entry.is_a(class))
 }
 

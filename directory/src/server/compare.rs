@@ -83,15 +83,8 @@ impl Connection<'_> {
     }
 
     fn sudo_node(&self, dn: &Dn, sight: &Sight) -> Option<Arc<Node>> {
-        if !dn.as_str().contains("ou=sudoers") {
-            return None;
-        }
-        let roles = self.server.sudo_roles(&self.view)?;
-        if roles.container().dn == *dn {
-            return Some(roles.container().clone());
-        }
         let host = if let Sight::Of(host) = sight { Some(&**host) } else { None };
-        roles.nodes(host, self.clock.now_s()).find(|node| node.dn == *dn).cloned()
+        self.view.sudo.by_dn(dn, host, self.clock.now_s()).cloned()
     }
 
     /// The DN of the nearest entry above a name that the client sees (RFC 4511 section 4.1.9).

@@ -23,7 +23,6 @@ use super::{
 use crate::{
     dn::Dn,
     filter::Filter,
-    sudo::SudoRoles,
     tree::{Node, Scope, Selection},
 };
 
@@ -50,8 +49,8 @@ pub(super) struct Prepared {
     /// Most entries that are returned.
     pub(super) limit: usize,
     pub(super) deadline: Instant,
-    /// The roles of sudo, if the search could find them.
-    pub(super) sudo: Option<Arc<SudoRoles>>,
+    /// Whether the search could find roles of sudo.
+    pub(super) sudo: bool,
 }
 
 impl Connection<'_> {
@@ -164,7 +163,7 @@ impl Connection<'_> {
         let asked = usize::try_from(request.sizelimit).unwrap_or(0);
         let time = u64::try_from(request.timelimit).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
         Ok(Prepared {
-            sudo: self.sudo_in(&base, &request.scope),
+            sudo: self.view.sudo.is_reached(&base, scope(&request.scope)),
             base,
             scope: scope(&request.scope),
             filter,
@@ -188,16 +187,6 @@ impl Connection<'_> {
         for asked in judge::asked(&request.filter, uid) {
             self.server.record_asked(&self.view.access, &asked, self.clock, self.peer);
         }
-    }
-
-    /// The roles of sudo, if they are within a search.
-    fn sudo_in(&self, base: &Dn, scope: &LdapSearchScope) -> Option<Arc<SudoRoles>> {
-        let is_below = base.as_str().contains("ou=sudoers");
-        let is_above = matches!(scope, LdapSearchScope::Subtree | LdapSearchScope::Children);
-        let is_parent = *scope == LdapSearchScope::OneLevel && *base == self.server.base;
-        (is_below || is_parent || (is_above && self.server.base.is_within(base)))
-            .then(|| self.server.sudo_roles(&self.view))
-            .flatten()
     }
 
     /// One page of a search (RFC 2696).

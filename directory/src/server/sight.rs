@@ -7,12 +7,13 @@
 //! there by any service, and groups that have at least one such member; the other members are left out of the group,
 //! for filters as well. Everything else does not exist for it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use inventory::{
     Host,
     entry::{Attribute, Entry, EntryId, Value},
 };
+use ipnet::IpNet;
 
 use crate::{
     config::Views,
@@ -173,18 +174,35 @@ impl<'a> Eyes<'a> {
         view.tree.find("gidNumber", number).any(|node| node.is_person() && self.admits(node))
     }
 
-    /// Whether a sudoRole of the source is for this host, as far as its names tell.
+    /// Whether a sudoRole of the source is for this host, as far as it tells. One without sudoHost holds options for
+    /// all (`cn=defaults`, sudoers.ldap(5)). What only sudo itself can tell (netgroups, globs) is shown.
     fn is_named(&self, node: &Node) -> bool {
-        let key = &self.host.key;
-        let full = format!("{}.{}.{}.private", key.name, key.zone, key.product);
-        let mut hosts = node.entry.texts("sudoHost");
-        hosts.any(|name| {
-            let is = |own: &str| name.eq_ignore_ascii_case(own);
-            is("ALL")
-                || is(&key.name)
-                || is(&full)
-                || is(&self.host.short())
-                || name.contains(['*', '?', '[', '+', '/'])
-        })
+        let mut hosts = node.entry.texts("sudoHost").peekable();
+        hosts.peek().is_none() || hosts.any(|value| self.is_meant(value.trim()))
     }
+
+    fn is_meant(&self, value: &str) -> bool {
+        let host = self.host;
+        let [v4, public] = [Some(host.private_ip), host.public_ip].map(|address| address.map(IpAddr::V4));
+        let addresses = || [v4, public, host.ipv6.map(IpAddr::V6)].into_iter().flatten();
+        if let Some(network) = network(value) {
+            return addresses().any(|address| network.contains(&address));
+        }
+        value.eq_ignore_ascii_case("ALL")
+            || value.eq_ignore_ascii_case(&host.key.name)
+            || value.contains(['*', '?', '[', '+', '/'])
+            || self.view.access.host(value).is_ok_and(|named| named.key == host.key)
+    }
+}
+
+/// The network of an address, of `address/length` or of `address/mask`.
+fn network(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.into());
+    }
+    if let Ok(network) = text.parse() {
+        return Some(network);
+    }
+    let (address, mask) = text.split_once('/')?;
+    IpNet::with_netmask(address.parse().ok()?, mask.parse().ok()?).ok()
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     filter::Context,
-    tree::{Node, Scope, Step, encode_attribute},
+    tree::{Node, Step, encode_attribute},
 };
 
 /// Candidates that one search may examine in vain.
@@ -61,13 +61,30 @@ impl Connection<'_> {
         let mut eyes = host.map(|host| Eyes::new(&view, host, clock.now_s()));
         let mut found = 0;
 
-        let virtual_nodes = virtual_nodes(search, host, clock.now_s());
-        let mut made = virtual_nodes.filter(|node| search.filter.matches(node, &context));
+        let mut roles = search.sudo.then(|| {
+            let tree = view.sudo.tree(host.is_some());
+            tree.search(&search.base, search.scope, &search.filter, &context, CANDIDATES_MAX)
+        });
+        let mut unseen = 0;
         let mut walk = view.tree.search(&search.base, search.scope, &search.filter, &context, CANDIDATES_MAX);
         loop {
             let part;
-            let node = match made.next().map_or_else(|| walk.step(TURN), Step::Found) {
+            let is_role = roles.is_some();
+            let node = match roles.as_mut().unwrap_or(&mut walk).step(TURN) {
+                Step::Found(node) if is_role && !view.sudo.sees(node, host, clock.now_s()) => {
+                    unseen += 1;
+                    if unseen % TURN == 0
+                        && let Some(stop) = self.pause(id, search.deadline).await?
+                    {
+                        return Ok(self.stopped(stop, found));
+                    }
+                    continue;
+                }
                 Step::Found(node) => node,
+                Step::End if is_role => {
+                    roles = None;
+                    continue;
+                }
                 Step::Paused => match self.pause(id, search.deadline).await? {
                     None => continue,
                     Some(stop) => return Ok(self.stopped(stop, found)),
@@ -162,20 +179,4 @@ impl Connection<'_> {
             }
         }
     }
-}
-
-/// The entries of sudo within a search.
-fn virtual_nodes<'a>(
-    search: &'a Prepared,
-    host: Option<&'a inventory::Host>,
-    now_s: u64,
-) -> impl Iterator<Item = &'a Arc<Node>> {
-    let roles =
-        search.sudo.iter().flat_map(move |roles| std::iter::once(roles.container()).chain(roles.nodes(host, now_s)));
-    roles.filter(|node| match search.scope {
-        Scope::Base => node.dn == search.base,
-        Scope::One => node.dn.parent().as_ref() == Some(&search.base),
-        Scope::Subtree => node.dn.is_within(&search.base),
-        Scope::Children => node.dn != search.base && node.dn.is_within(&search.base),
-    })
 }

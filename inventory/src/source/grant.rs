@@ -76,7 +76,12 @@ fn one_of_whom(key: &str, text: &str) -> Result<CompactString, &'static str> {
         Some(name) => (true, name),
         None => (key == "group", text),
     };
-    if name.starts_with(['%', '@', '!']) || name.contains(',') {
+    if name.starts_with(['#', '+', '%']) {
+        return Err(
+            "begins with a sign that sudo reads otherwise (# a number, + a netgroup, % a group); write a user as in alice, a group as in @dba",
+        );
+    }
+    if name.starts_with(['@', '!']) || name.contains(',') {
         return Err("is no name; write a user as in alice, a group as in @dba, and several as a list");
     }
     let odd = |c: char| c.is_control() || (c.is_whitespace() && !is_group);

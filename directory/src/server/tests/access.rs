@@ -154,13 +154,13 @@ async fn sudo_and_sssd_find_their_rules() {
     let sudo =
         "(&(objectClass=sudoRole)(|(sudoUser=ada)(sudoUser=#1011)(sudoUser=%dba)(sudoUser=%#500)(sudoUser=ALL)))";
     let found = person.search(BASE, ALL, sudo, &[]).await;
-    assert_eq!(found.names(), ["cn=dba", "cn=deny-dba"]);
+    assert_eq!(found.names(), ["cn=dba", "cn=deny:dba"]);
     let found = person.search("cn=dba,ou=sudoers,dc=acme,dc=private", LdapSearchScope::Base, "(cn=*)", &["*"]).await;
     assert_eq!(
         found.values("sudoHost"),
         ["db*.us-east-1a.acme.private", "db*.us-east-1b.acme.private", "!db9.us-east-1a.acme.private"]
     );
-    let found = person.search("cn=deny-dba,ou=sudoers,dc=acme,dc=private", LdapSearchScope::Base, "(cn=*)", &[]).await;
+    let found = person.search("cn=deny:dba,ou=sudoers,dc=acme,dc=private", LdapSearchScope::Base, "(cn=*)", &[]).await;
     assert_eq!(found.values("sudoCommand"), ["!ALL"]);
     assert!(person.search(BASE, ALL, "(cn=defaults)", &[]).await.entries.is_empty());
 }

@@ -20,6 +20,7 @@ use super::super::{Parts, Server};
 use crate::{
     config::Config,
     decisions::{Decisions, Line, Query},
+    dn::Dn,
     password::Passwords,
     view::Views,
 };
@@ -146,7 +147,7 @@ impl World {
         let age_ms = Arc::new(AtomicU64::new(0));
         let age = age_ms.clone();
         let server = Server::new(Parts {
-            views: Arc::new(Views::new(Arc::new(state))),
+            views: Arc::new(Views::new(Arc::new(state), &Dn::parse(BASE).unwrap())),
             passwords: Passwords::new(&config, dir.path(), |_, _| None).unwrap(),
             config,
             decisions: decisions.clone(),
