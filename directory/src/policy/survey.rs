@@ -9,6 +9,7 @@ use super::{
     decide::Asked,
     decision::{Reason, Rule},
     index::Probe,
+    rules::deciding,
 };
 
 /// Somebody who is admitted.
@@ -31,6 +32,7 @@ impl Access {
         service: &'a str,
         now_s: u64,
     ) -> impl Iterator<Item = Admitted<'a>> + use<'a> {
+        let service = deciding(service);
         let people = self.state.entries().filter_map(|entry| self.people.get(&entry.id));
         let people = people.filter(|person| !self.is_ambiguous(person));
         people.filter_map(move |person| {
@@ -55,6 +57,7 @@ impl Access {
         if let Some((reason, _)) = self.barrier(person, now_s) {
             return Err(reason);
         }
+        let service = deciding(service);
         let rules: Vec<_> = self.rules_of(person, &self.groups_of(person)).collect();
         Ok(self.state.hosts().filter(|host| host.is_named()).filter_map(move |host| {
             let asked = Asked { rules: &rules, probe: Probe::of(host), now_s };

@@ -259,3 +259,20 @@ fn a_comparison_groups_people_by_what_they_gain() {
     assert!(after.diff(&before, "sshd", NOW).to_string().contains("lose 3 hosts"), "{diff}");
     assert_eq!(before.diff(&after, "sshd", NOW + 1), Diff::default());
 }
+
+#[test]
+fn a_comparison_sees_a_grant_that_changed_in_its_services_only() {
+    let of = |grant: Grant| {
+        let rows = story().1.into_iter().filter(|row| !matches!(row, Row::Grant(_))).chain([Row::Grant(grant.into())]);
+        Access::build(state(&rows.collect::<Vec<_>>()))
+    };
+    let plain = || grant("g", &["granted"], &["*"]);
+    let cron = || Grant { services: ["cron".into()].into(), ..plain() };
+    let sudo = || Grant { sudo: Some([].into()), ..plain() };
+    for (before, after, service) in [(cron(), plain(), "sshd"), (plain(), sudo(), "sudo"), (plain(), sudo(), "sudo-i")]
+    {
+        let (before, after) = (of(before), of(after));
+        assert!(before.diff(&after, service, NOW).to_string().contains("gain 3 hosts"), "{service}");
+        assert!(after.diff(&before, service, NOW).to_string().contains("lose 3 hosts"), "{service}");
+    }
+}
