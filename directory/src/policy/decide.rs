@@ -124,10 +124,7 @@ impl Access {
         let groups = self.groups_of(person);
         let rules: SmallVec<[&Rules; 16]> = self.rules_of(person, &groups).collect();
         let asked = Asked { rules: &rules, probe: Probe::of(host), now_s };
-        let (reason, held) = asked.judge(service);
-        if reason == Reason::Granted && stale && service != SUDO && asked.judge(SUDO).0 != Reason::Granted {
-            return (Reason::Stale, held.map(Rule::of));
-        }
+        let (reason, held) = asked.judge_aged(service, stale);
         (reason, held.map(Rule::of))
     }
 
@@ -238,6 +235,14 @@ impl<'a> Asked<'_, 'a> {
             Some(held) => (Reason::ServiceNotGranted, Some(held)),
             None => (Reason::NoGrant, None),
         }
+    }
+
+    /// The same with data that may be stale: then only those who may use sudo come in.
+    pub(super) fn judge_aged(&self, service: &str, stale: bool) -> (Reason, Option<&'a Arc<Held>>) {
+        let (reason, held) = self.judge(service);
+        let is_kept_out =
+            reason == Reason::Granted && stale && service != SUDO && self.judge(SUDO).0 != Reason::Granted;
+        (if is_kept_out { Reason::Stale } else { reason }, held)
     }
 
     /// The first rule that holds, and before it the first that is over.

@@ -204,8 +204,8 @@ fn sudo_under_another_name_is_sudo() {
     for service in ["sudo", "sudo-i", "SUDO", "Sudo-I"] {
         assert_eq!(verdict(&access, "web01", service).0, Reason::SudoNotGranted, "{service}");
         let host = access.host("web01").unwrap();
-        assert_eq!(access.who(host, service, NOW).count(), 0, "{service}");
-        assert_eq!(access.places("ada", service, NOW).unwrap().count(), 0, "{service}");
+        assert_eq!(access.who(host, service, NOW, false).count(), 0, "{service}");
+        assert_eq!(access.places("ada", service, NOW, false).unwrap().count(), 0, "{service}");
         let decision = access.decide_entry(ada(&[]).id, host, service, NOW);
         assert_eq!(decision.reason, Reason::SudoNotGranted, "{service}");
     }
@@ -296,6 +296,11 @@ fn with_stale_data_only_admins_come_in() {
     let stale = |host| access.decide(&Question { stale: true, ..ask("ada", host, "sshd") });
     assert_eq!(stale("dev-mysql01").verdict, Verdict::Allow);
     assert_eq!(stale("web01").reason, Reason::Stale);
+    let places: Vec<_> =
+        access.places("ada", "sshd", NOW, true).unwrap().map(|(host, _)| host.key.name.clone()).collect();
+    assert_eq!(places, ["dev-mysql01"]);
+    let who = |host| access.who(access.host(host).unwrap(), "sshd", NOW, true).count();
+    assert_eq!((who("dev-mysql01"), who("web01")), (1, 0));
 }
 
 #[test]

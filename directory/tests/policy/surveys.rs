@@ -100,13 +100,13 @@ proptest! {
         for service in ["sshd", "sudo"] {
             let pairs = pairs(&access, &rows, service);
             let listed: BTreeSet<_> = hosts(&rows)
-                .flat_map(|host| access.who(host, service, NOW).map(|one| (one.user.to_owned(), in_full(host))).collect::<Vec<_>>())
+                .flat_map(|host| access.who(host, service, NOW, false).map(|one| (one.user.to_owned(), in_full(host))).collect::<Vec<_>>())
                 .collect();
             prop_assert_eq!(&listed, &pairs);
             for user in ["ada", "bob", "cyd", "dan"] {
                 let own = pairs.iter().filter(|(name, _)| name == user).map(|(_, host)| host.clone());
                 let own: BTreeSet<String> = own.collect();
-                match access.places(user, service, NOW) {
+                match access.places(user, service, NOW, false) {
                     Ok(places) => prop_assert_eq!(places.map(|(host, _)| in_full(host)).collect::<BTreeSet<_>>(), own),
                     Err(reason) => prop_assert!(own.is_empty(), "{} {}", user, reason),
                 }
