@@ -255,5 +255,5 @@ fn a_grant_is_foreseen_made_taken_back_and_remembered() {
     assert!(!world.filtered(DEV_WEB).contains(&"grace".to_owned()));
     assert_eq!(world.explain("grace", DEV_WEB, &["--at", &between]), granted);
     assert_eq!(world.explain("grace", DEV_WEB, &["--at", &before]), denied);
-    assert_eq!(world.explain("alice", MYSQL1, &["--at", &before]).0, true, "what did not change was so then, too");
+    assert!(world.explain("alice", MYSQL1, &["--at", &before]).0, "what did not change was so then, too");
 }
