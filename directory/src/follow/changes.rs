@@ -12,6 +12,9 @@ use inventory::{Edit, Entry, EntryId, Row, RowKey, State};
 
 use super::{entry, names};
 
+/// Entries beyond which the names below a renamed one are made anew on another thread.
+const HERE_MAX: usize = 5000;
+
 /// What has been told since the last proposal.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -87,8 +90,16 @@ impl Changes {
         edits
     }
 
+    /// [`Changes::edits`], on a thread for blocking work where it takes long.
+    pub(super) async fn edits_aside(self, state: Arc<State>) -> Result<Vec<Edit>, tokio::task::JoinError> {
+        if state.entry_count() <= HERE_MAX || !self.renames(&state) {
+            return Ok(self.edits(&state));
+        }
+        tokio::task::spawn_blocking(move || self.edits(&state)).await
+    }
+
     /// Whether an entry has another name than in `state`, so that [`Changes::edits`] looks at all.
-    pub(super) fn renames(&self, state: &State) -> bool {
+    fn renames(&self, state: &State) -> bool {
         self.put.values().any(|new| state.entry(new.id).is_some_and(|old| old.dn != new.dn))
     }
 

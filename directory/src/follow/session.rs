@@ -33,8 +33,6 @@ use crate::config::Follow;
 const COLLECT: Duration = Duration::from_millis(4);
 /// Changes of one proposal.
 const BATCH_MAX: usize = 2000;
-/// Entries beyond which the names below a renamed one are made anew on another thread.
-const EDITS_HERE_MAX: usize = 5000;
 /// How often the server is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How often a cookie is stored that comes without changes.
@@ -248,14 +246,8 @@ impl Session {
             return Ok(());
         }
         let state = self.job.keeper.state();
-        // A renamed subtree costs a pass over all names.
-        let mut edits = if state.entry_count() > EDITS_HERE_MAX && changes.renames(&state) {
-            let state = state.clone();
-            let made = tokio::task::spawn_blocking(move || changes.edits(&state)).await;
-            made.map_err(|_| End::Failed("the node is stopping".into()))?
-        } else {
-            changes.edits(&state)
-        };
+        let edits = changes.edits_aside(state.clone()).await;
+        let mut edits = edits.map_err(|_| End::Failed("the node is stopping".into()))?;
         let row = self.job.cookie_row(&self.cookie);
         let news = row.filter(|row| state.cookie(inventory::entry::DIRECTORY) != Some(row));
         if edits.is_empty() && !(always && news.is_some()) {
