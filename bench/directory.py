@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -22,8 +23,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 import directories  # noqa: E402
 import instance  # noqa: E402
 import ldap  # noqa: E402
+from contenders import compile_c  # noqa: E402
 from measure import LOAD_CPU, SERVER_CPU, percentiles  # noqa: E402
 from people import BASE, HOST, ZONE, People, dn, uid  # noqa: E402
+from process import Server  # noqa: E402
 from report import Table, Verdicts, machine, say  # noqa: E402
 
 PASSWD = ["uid", "uidNumber", "gidNumber", "cn", "gecos", "homeDirectory", "loginShell", "objectClass"]
@@ -32,6 +35,8 @@ DEPTHS = {50: ("50 outstanding", 1 / 8), 1: ("one at a time", 1 / 3)}
 # With 4,762 groups and the top of the tree, 100,005 entries.
 REFRESH_PEOPLE, REFRESH_BEFORE = 95_240, 1_000
 READ_EVERY_S = 0.005
+# Of a search for a uid and its answer.
+REQUEST_OCTETS, REPLY_OCTETS = 172, 280
 
 
 def arguments():
@@ -97,6 +102,35 @@ def report_searches(figures, servers, people, verdicts):
             if len(servers) > 1:
                 verdicts.check(f"CPU per search, {load}, {words}, ratio to slapd", ratio, limit, "")
     table.print()
+
+
+def floor(args, out, extra, running):
+    """What a bare reply costs, one at a time: the kernel's part of every such search, and so the least that any server needs."""
+    port = directories.free_port()
+    server = Server("reply", [compile_c("reply", out), str(port), str(REPLY_OCTETS)], out / "log-reply", port, {SERVER_CPU})
+    running.append(server)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port), 10)
+            break
+        except OSError:
+            server.check()
+            if time.monotonic() > deadline:
+                raise
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    request, buffer, costs = bytes(REQUEST_OCTETS), bytearray(1 << 16), []
+    for _ in range(args.rounds):
+        begin, used, replies = time.monotonic(), server.cpu_seconds(), 0
+        while time.monotonic() - begin < args.seconds:
+            connection.sendall(request)
+            got = 0
+            while got < REPLY_OCTETS:
+                got += connection.recv_into(buffer)
+            replies += 1
+        costs.append((server.cpu_seconds() - used) * 1e6 / replies)
+    server.stop()
+    extra.add(f"the kernel's floor: a bare reply of {REPLY_OCTETS} octets, one at a time", f"{statistics.median(costs):.2f} us")
 
 
 def denials(slapd, gatehouse, samples):
@@ -245,6 +279,7 @@ def main():
             directories.wait_until("gatehouse to answer", lambda: directories.has_person(port, args.people - 1), servers[-1])
         figures = side_by_side(args, servers, people)
         report_searches(figures, servers, people, verdicts)
+        floor(args, out, extra, running)
         say(", ".join(f"{server.name} {server.memory_mb():.0f} MB" for server in servers))
         extra.add(f"memory, {args.people:,} people: " + " / ".join(server.name for server in servers),
                   " / ".join(f"{server.memory_mb():.0f}" for server in servers) + " MB")

@@ -77,6 +77,8 @@ pub(crate) struct App {
     pub sources: Arc<Sources>,
     /// The log's level.
     pub log: LogLevel,
+    /// Whether the store held nothing when the node started.
+    pub began_empty: bool,
     /// The token for writing through HTTP.
     pub token: Arc<Token>,
     /// What the API counts.

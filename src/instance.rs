@@ -9,7 +9,7 @@ use std::{
     io::{Read, Write},
     path::Path,
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use directory::ask::{
@@ -32,6 +32,9 @@ use syslog::{Level, Line};
 
 /// Most octets of a time zone's file.
 const ZONE_OCTETS_MAX: u64 = 64 * 1024;
+
+/// How long appliances are asked when none answered a moment ago and the disk has an answer: a login asks several times.
+const DEADLINE_AFTER_SILENCE: Duration = Duration::from_millis(300);
 
 /// PAM's own numbers, as exit codes of `gatehouse access check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,15 +170,17 @@ impl Run {
             0 => None,
             _ => Cache::open(&settings.cache_dir, self.what, owner, age_max_s).map_err(|why| fault = Some(why)).ok(),
         };
-        let reason = match self.ask(settings, asked, cache.as_ref()) {
+        let recall = || cache.as_ref().map_or(Recalled::Nothing, |cache| cache.recall(asked, now_s));
+        let in_short = cache.as_ref().is_some_and(Cache::is_silent) && matches!(recall(), Recalled::Usable(..));
+        let reason = match self.ask(settings, asked, cache.as_ref(), in_short) {
             Ok(heard) => {
-                let kept = cache.map_or(Ok(()), |cache| cache.keep(asked, &heard.answer, now_s));
+                let kept = cache.as_ref().map_or(Ok(()), |cache| cache.keep(asked, &heard.answer, now_s));
                 let fault = fault.or(kept.err().map(|error| format!("the answer cannot be kept: {error}")));
                 return (Outcome::Heard(heard), fault);
             }
             Err(reason) => reason,
         };
-        let outcome = match cache.map_or(Recalled::Nothing, |cache| cache.recall(asked, now_s)) {
+        let outcome = match recall() {
             Recalled::Usable(answer, age_s) => Outcome::Kept(answer, age_s, reason),
             Recalled::Nothing => Outcome::Nobody(format!("{reason}; no earlier answer is on disk")),
             Recalled::Expired(age_s) => {
@@ -187,19 +192,30 @@ impl Run {
         (outcome, fault)
     }
 
-    fn ask(&self, settings: &Settings, asked: &Asked, cache: Option<&Cache>) -> Result<Heard, String> {
+    fn ask(&self, settings: &Settings, asked: &Asked, cache: Option<&Cache>, in_short: bool) -> Result<Heard, String> {
+        let (hedge, deadline) = patience(settings, in_short);
         let identity = settings.cert.as_deref().zip(settings.key.as_deref());
         let settings = client::Settings {
             appliances: settings.appliances(),
             tls: BlockingClient::load(&settings.ca, identity).map_err(|e| e.to_string())?,
             server_name: settings.server_name.clone(),
-            hedge: std::time::Duration::from_millis(settings.hedge_ms),
-            deadline: settings.deadline(),
+            hedge,
+            deadline,
         };
         let last = cache.and_then(Cache::preferred);
         let names: Vec<String> = settings.appliances.iter().map(ToString::to_string).collect();
         let preferred = names.iter().position(|name| last.as_ref() == Some(name));
-        let heard = client::ask(&settings, asked, preferred, self.started).map_err(|e| e.to_string())?;
+        let heard = client::ask(&settings, asked, preferred, self.started);
+        if let Some(cache) = cache {
+            // What fails at once needs no shorter wait, and a short wait proves nothing that should be remembered. Without
+            // this note, the next question only waits longer.
+            let _ = match &heard {
+                Ok(_) => cache.set_silent(false),
+                Err(_) if !in_short && self.started.elapsed() >= DEADLINE_AFTER_SILENCE => cache.set_silent(true),
+                Err(_) => Ok(()),
+            };
+        }
+        let heard = heard.map_err(|e| e.to_string())?;
         if let Some(cache) = cache
             && preferred.unwrap_or(0) != heard.from
         {
@@ -215,6 +231,17 @@ impl Run {
         let line = line.with("ms", self.started.elapsed().as_millis()).maybe("disk", fault);
         line.send(&settings.syslog, level, self.now_ms, &self.zone);
     }
+}
+
+/// The pause before the next appliance is asked too, and the time for everything together. In short, all of them are asked
+/// early enough to answer.
+fn patience(settings: &Settings, in_short: bool) -> (Duration, Duration) {
+    let (hedge, deadline) = (Duration::from_millis(settings.hedge_ms), settings.deadline());
+    if !in_short {
+        return (hedge, deadline);
+    }
+    let count = u32::try_from(settings.appliances().len()).unwrap_or(u32::MAX).max(1);
+    (hedge.min(DEADLINE_AFTER_SILENCE / (2 * count)), deadline.min(DEADLINE_AFTER_SILENCE))
 }
 
 /// The time zone of this machine, read without the search that finding its name would need.

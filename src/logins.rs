@@ -33,6 +33,7 @@ use crate::{
 };
 
 mod metrics;
+mod threads;
 
 /// Protocol name of LDAP in the handshake (IANA's list of ALPN protocol IDs); clients offer none as a rule.
 const ALPN: &[&[u8]] = &[b"ldap"];
@@ -186,21 +187,38 @@ impl Logins {
         shutdown: &CancellationToken,
         tasks: &mut JoinSet<Ended>,
     ) -> Result<(), Failure> {
-        for Listener { socket, is_tls } in listeners {
-            let socket = tokio::net::TcpListener::from_std(socket)
-                .map_err(|e| Failure::new(Exit::Os, format!("a listening socket cannot be used: {e}")))?;
-            let tls = self.0.tls.clone().filter(|_| is_tls);
-            let logins = self.clone();
-            let accepting =
-                accept_loop(socket, self.0.limits.clone(), tls, shutdown.clone(), move |stream, peer, local| {
-                    let logins = logins.clone();
-                    async move { logins.0.server.serve(stream, peer, local, is_tls).await }
-                });
-            task::spawn(tasks, "ldap", async move {
-                accepting.await;
-                Ok(())
-            });
+        for _ in 0..threads::count() {
+            let mut accepting: Vec<threads::Work> = Vec::new();
+            for Listener { socket, is_tls } in &listeners {
+                let cannot = |e| Failure::new(Exit::Os, format!("a listening socket cannot be used: {e}"));
+                let (socket, is_tls) = (socket.try_clone().map_err(cannot)?, *is_tls);
+                let (logins, shutdown) = (self.clone(), shutdown.clone());
+                accepting.push(Box::new(move || Box::pin(logins.accept(socket, is_tls, shutdown))));
+            }
+            let ended = threads::spawn(accepting).map_err(|e| Failure::new(Exit::Os, e.to_string()))?;
+            task::spawn(
+                tasks,
+                "ldap",
+                async move { ended.await.unwrap_or_else(|_| Err("its thread has died".into())) },
+            );
         }
+        Ok(())
+    }
+
+    async fn accept(
+        self,
+        socket: std::net::TcpListener,
+        is_tls: bool,
+        shutdown: CancellationToken,
+    ) -> Result<(), String> {
+        let socket =
+            tokio::net::TcpListener::from_std(socket).map_err(|e| format!("a listening socket cannot be used: {e}"))?;
+        let (limits, tls) = (self.0.limits.clone(), self.0.tls.clone().filter(|_| is_tls));
+        accept_loop(socket, limits, tls, shutdown, move |stream, peer, local| {
+            let logins = self.clone();
+            async move { logins.0.server.serve(stream, peer, local, is_tls).await }
+        })
+        .await;
         Ok(())
     }
 
@@ -217,6 +235,14 @@ impl Logins {
     /// Whether the content is older than is accepted for everybody.
     pub(crate) fn is_stale(&self) -> bool {
         self.0.server.is_stale(clock::now_ms())
+    }
+
+    /// Why the content is not known to be what the source holds, or ever was; `None` once it was, and without a source.
+    pub(crate) fn never_in_step(&self) -> Option<String> {
+        let has_source = self.0.config.upstream.is_some() || self.0.config.ldif.is_some();
+        let report = self.0.status.report();
+        let waiting = if report.reason.is_empty() { "it is being read".into() } else { report.reason };
+        (has_source && report.in_step_ms.is_none()).then_some(waiting)
     }
 
     /// Folder of the decision log.

@@ -2,7 +2,7 @@
 //! configuration, start and drain of the node, control socket and HTTP API. What is decided is
 //! decided in `inventory`, `dns` and `directory`.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
@@ -25,12 +25,20 @@ mod status;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let args = args::Args::try_parse().unwrap_or_else(|e| {
+    // Logins wait for these two: nothing is set up for them, not even the definition of the other commands.
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(args) = args::Keys::at_login(&words) {
+        return instance::keys(&args);
+    }
+    if let Some(args) = args::AccessCheck::at_login(&words) {
+        return instance::check(&args);
+    }
+    let args = args::Args::try_parse_from(words).unwrap_or_else(|e| {
         // clap prints to the right stream; sysexits(3) wants 64 for wrong usage.
         let _ = e.print();
         std::process::exit(if e.use_stderr() { exit::Exit::Usage as i32 } else { 0 });
     });
-    // Logins wait for these two: nothing is set up for them.
+    // What the short way did not take is no less a decision.
     match &args.command {
         args::Command::Keys(args) => return instance::keys(args),
         args::Command::Access(args::AccessCommand::Check(args)) => return instance::check(args),

@@ -135,6 +135,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     let opening = format!("opening the store in {}", config.node.data_dir.display());
     let opened = progress::shown(opening, open(&config, start.restored)).await?;
     let keeper = opened.keeper.clone();
+    let began_empty = keeper.state().position().serial == 0;
     let names = match bound.names {
         Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
         None => None,
@@ -146,7 +147,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     task::spawn(&mut tasks, "store", writer_lives(keeper.subscribe(), shutdown.clone()));
     let reload = Arc::new(Notify::new());
     let sources = Arc::new(Sources::default());
-    let parts = Parts { sources, counts, log: start.log, token, shutdown: shutdown.clone() };
+    let parts = Parts { sources, counts, log: start.log, token, began_empty, shutdown: shutdown.clone() };
     let app = assemble(&config, opened, (names, logins), parts);
     follow_folder(&mut tasks, &config, &app, reload.clone(), &shutdown);
     let _ = gate.set(app.clone());
@@ -231,6 +232,7 @@ struct Parts {
     counts: Arc<Counts>,
     log: LogLevel,
     token: Arc<Token>,
+    began_empty: bool,
     shutdown: CancellationToken,
 }
 
@@ -249,7 +251,7 @@ fn assemble(
         recovered: opened.recovered,
     };
     let keeper = opened.keeper;
-    let Parts { sources, counts, log, token, shutdown } = parts;
+    let Parts { sources, counts, log, token, began_empty, shutdown } = parts;
     let mut registry = Registry::default();
     metrics::register(&mut registry, &facts, keeper.clone(), sources.clone(), counts.clone());
     if let Some(names) = &names {
@@ -259,7 +261,20 @@ fn assemble(
         logins.register(&mut registry);
     }
     let product = config.product().cloned();
-    Arc::new(App { facts, product, keeper, names, logins, sources, log, token, counts, metrics: registry, shutdown })
+    Arc::new(App {
+        facts,
+        product,
+        keeper,
+        names,
+        logins,
+        sources,
+        log,
+        began_empty,
+        token,
+        counts,
+        metrics: registry,
+        shutdown,
+    })
 }
 
 fn follow_folder(

@@ -255,9 +255,9 @@ fn changes(access: &Access, state: &Arc<State>, everybody: Row, grant: Row) {
 fn surveys(access: &Access, state: &Arc<State>) {
     let (name, zone) = host_name(4711);
     let host = access.host(&format!("{name}.{zone}")).expect("it is there").clone();
-    let who = timed("who may use a host", || access.who(&host, "sshd", NOW).count());
+    let who = timed("who may use a host", || access.who(&host, "sshd", NOW, false).count());
     println!("  {who} people");
-    let places = timed("where a person may go", || access.places("user00007", "sshd", NOW).map(Iterator::count));
+    let places = timed("where a person may go", || access.places("user00007", "sshd", NOW, false).map(Iterator::count));
     println!("  {places:?} hosts");
     let asked =
         Question { user: "user00007", host: &format!("{name}.{zone}"), service: "sshd", now_s: NOW, stale: false };

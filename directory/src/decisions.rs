@@ -2,15 +2,17 @@
 //!
 //! On disk: `decisions/NNNNNNNNNN.jsonl`, files numbered as they are begun, one JSON object per line.
 //! Each line carries the hash of the line before it and, last, the BLAKE3 of its own text up to there, so a line that is
-//! changed, left out or put in breaks the chain; the chain continues over files. The newest lines can still be cut off
-//! without a trace in the files: whoever wants to notice that keeps [`Decisions::head`] elsewhere.
+//! changed, left out or put in breaks the chain; the chain continues over files. The chain has no key: it shows damage
+//! and careless changes, but whoever may write the files can make the whole chain anew, or cut off the newest lines,
+//! without a trace in them. Whoever wants to notice that keeps [`Decisions::head`] elsewhere.
 //!
 //! Whoever answers only puts an entry in a bounded queue. One thread collects what arrives within [`WINDOW`], writes it
 //! in one piece and syncs it: a crash loses at most that window. When the queue is full the entry is lost, and the next
-//! line says how many were (`lost`). Entries that differ in nothing but their time become one line with a `count`, so
+//! line says how many were (`lost`); when none follows, a note does. Entries that differ in nothing but their time become one line with a `count`, so
 //! that clients which ask again and again do not flood the log. Files are closed at an eighth of the limit, and the
 //! oldest go when the total is above it. A line that a crash tore is cut off at the next start, and a line that says so
-//! takes its place.
+//! takes its place. A folder that cannot be read or written, at the start as well as later, ends nothing: what is
+//! decided meanwhile is counted as lost, and the log is opened anew with every batch until that works.
 
 mod line;
 mod read;
@@ -25,7 +27,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use compact_str::CompactString;
@@ -38,6 +40,8 @@ pub use read::{Broken, Query, Verified, search, verify};
 pub const WINDOW: Duration = Duration::from_millis(200);
 /// Entries that wait for the writer.
 pub const QUEUE_MAX: usize = 8192;
+/// How often a full queue is tried by whoever waits for it to be written.
+const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 /// Characters of a text in an entry; longer ones are cut.
 pub const TEXT_MAX: usize = 256;
 /// Smallest total size, in octets, that is taken; less would rotate at every batch.
@@ -112,17 +116,15 @@ pub struct Counters {
     pub lost: AtomicU64,
     /// Torn or damaged ends of files found at the start.
     pub torn: AtomicU64,
-    /// Writes that the disk refused.
+    /// Reads and writes that the disk refused.
     pub failed: AtomicU64,
     /// Files removed to keep the limit.
     pub removed: AtomicU64,
 }
 
-/// Why the log cannot be opened.
+/// Why the log cannot be opened: there is no thread to be had. What the disk refuses is counted and logged instead.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot open the decision log in {dir}: {error}; check that the folder belongs to this user and the disk works"
-)]
+#[error("cannot start the thread that writes the decision log in {dir}: {error}")]
 pub struct OpenError {
     dir: PathBuf,
     error: io::Error,
@@ -158,11 +160,23 @@ pub struct Decisions(Arc<Shared>);
 
 impl Decisions {
     /// Opens or creates the log in a folder and starts its writer; `max_bytes` bounds all files together.
-    /// The writer ends when the last clone is gone, after it has written what is queued.
+    /// The writer ends when the last clone is gone, after it has written what is queued. A folder that cannot be used now
+    /// is tried again with every batch.
     pub fn open(dir: &Path, max_bytes: u64) -> Result<Self, OpenError> {
         let opened = |error| OpenError { dir: dir.to_owned(), error };
         let counters = Arc::new(Counters::default());
-        let files = writer::Files::open(dir, max_bytes.max(SIZE_MIN), &counters).map_err(opened)?;
+        let max_bytes = max_bytes.max(SIZE_MIN);
+        let (files, stale) = match writer::Files::open(dir, max_bytes, &counters) {
+            Ok(files) => (files, false),
+            Err(error) => {
+                counters.failed.fetch_add(1, Relaxed);
+                tracing::error!(
+                    dir = %dir.display(), %error,
+                    "decisions are made but not logged until the folder can be used; is the disk full, is it ours?"
+                );
+                (writer::Files::none(dir, max_bytes), true)
+            }
+        };
         let untold = Arc::new(AtomicU64::new(0));
         let head = Arc::new(Mutex::new(files.head()));
         let (queue, entries): (_, Receiver<Message>) = sync_channel(QUEUE_MAX);
@@ -172,7 +186,7 @@ impl Decisions {
             untold: untold.clone(),
             counters: counters.clone(),
             head: head.clone(),
-            stale: false,
+            stale,
         };
         std::thread::Builder::new().name("decisions".into()).spawn(move || writer.run()).map_err(opened)?;
         Ok(Self(Arc::new(Shared { queue, untold, counters, head })))
@@ -192,8 +206,18 @@ impl Decisions {
     /// Waits until everything recorded before is on disk or counted as lost; for the end of the process, never for an
     /// answer. It blocks the thread. `false` if that did not happen in time.
     pub fn flush(&self, within: Duration) -> bool {
+        let ends = Instant::now() + within;
         let (done, told) = sync_channel(1);
-        self.0.queue.send(Message::Flush(done)).is_ok() && told.recv_timeout(within).is_ok()
+        let mut message = Message::Flush(done);
+        loop {
+            match self.0.queue.try_send(message) {
+                Ok(()) => return told.recv_timeout(ends.saturating_duration_since(Instant::now())).is_ok(),
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(_)) if Instant::now() >= ends => return false,
+                Err(TrySendError::Full(back)) => message = back,
+            }
+            std::thread::sleep(FLUSH_AGAIN);
+        }
     }
 
     /// Counts since the start.

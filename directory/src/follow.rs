@@ -22,6 +22,7 @@ mod names;
 mod poll;
 pub(crate) mod publish;
 mod pulse;
+mod range;
 mod refresh;
 mod root;
 mod search;
@@ -70,8 +71,7 @@ pub async fn run(config: &Upstream, keeper: Keeper, status: Arc<Status>, shutdow
         pause: PAUSE_FIRST,
         again: None,
     };
-    let entries = follower.keeper.state().entry_count() as u64;
-    follower.status.change(|report| report.entries = entries);
+    follower.status.serves(&follower.keeper.state());
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = follower.follow() => {}
@@ -171,7 +171,10 @@ impl Follower {
             End::Failed(why) => {
                 self.servers.note(url, false);
                 failed(if self.waiting.is_some() { Phase::Held } else { Phase::Down }, why, &self.status);
-                // A server that had served well gets another chance at once.
+                // A server that had served well gets another chance at once, but not again and again.
+                if good {
+                    self.unhurried().await;
+                }
                 good && self.servers.order().len() == 1
             }
             End::Broken(why) => {

@@ -1,7 +1,7 @@
 //! Password binds: who judges, in which order, and what everybody is told.
 //!
 //! 1. The upstream, while it answers: it keeps password policy and lock-outs, and its no is final.
-//! 2. When it is gone, or there is none: the `userPassword` values of the entry (weak schemes only by configuration, see [`Weak`]).
+//! 2. When it is gone, or there is none, or after [`PATIENCE`] without an answer where something here can judge: the `userPassword` values of the entry (weak schemes only by configuration, see [`Weak`]).
 //! 3. Else a local verifier from the last success (`data_dir/directory/verifiers`), dropped when the entry shows that
 //!    the password changed. Offline, locks and expiry of the account count as well.
 //!
@@ -35,8 +35,9 @@ use std::{
 use inventory::entry::{Entry, EntryId};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use self::{
@@ -54,6 +55,9 @@ pub use verifiers::Counters as VerifierCounters;
 pub const PASSWORD_MAX: usize = 1024;
 /// Failures are told at multiples of this after the attempt began.
 pub const STEP: Duration = Duration::from_millis(100);
+/// How long the upstream is waited for when a hash or a verifier is at hand. A right password is then let in without it;
+/// a wrong one still waits for it, for the upstream may know a newer one.
+const PATIENCE: Duration = Duration::from_millis(700);
 /// Threads that hash at the same time.
 const HASHING: usize = 2;
 /// What an account may be barred by while the upstream is gone: the reason, if any, at a time in Unix seconds.
@@ -88,8 +92,8 @@ pub enum PasswordsError {
     /// A name in `weak_schemes`.
     #[error(transparent)]
     Weak(#[from] NotWeak),
-    /// The folder of verifiers.
-    #[error("cannot use {path} for password verifiers: {error}; check that it belongs to this user and the disk works")]
+    /// The thread that keeps verifiers. What the disk refuses is none: it is counted and logged.
+    #[error("cannot start the thread that keeps {path}/verifiers: {error}")]
     Verifiers {
         /// The folder.
         path: PathBuf,
@@ -279,7 +283,11 @@ impl Inner {
             // Only names that are known are sent on; the answer waits as long as for one that is.
             return if upstream.is_there() { Checked::Wrong("unknown_dn") } else { self.offline(None, password).await };
         };
-        match upstream.bind(&entry.dn, &password).await {
+        let said = match self.ask(upstream, entry, &password).await {
+            Ok(said) => said,
+            Err(right) => return right,
+        };
+        match said {
             Said::Yes => {
                 if !self.hashes_of(entry).1 {
                     self.verifiers.learn(entry, &password, now_s());
@@ -291,6 +299,35 @@ impl Inner {
             Said::Busy => Checked::Busy("upstream_busy"),
             Said::Gone => self.offline(found, password).await,
         }
+    }
+
+    /// What the upstream says; or, when it takes long and what is here knows the password, that it is right.
+    async fn ask(
+        &self,
+        upstream: &Arc<Upstream>,
+        entry: &Arc<Entry>,
+        password: &Arc<Zeroizing<String>>,
+    ) -> Result<Said, Checked> {
+        let can_judge = !self.hashes_of(entry).0.is_empty() || self.verifiers.of(entry, now_s()).is_some();
+        if !can_judge || !upstream.is_there() {
+            return Ok(upstream.bind(&entry.dn, password).await);
+        }
+        let (server, dn, copy) = (upstream.clone(), entry.dn.clone(), password.clone());
+        let mut asked = AbortOnDropHandle::new(tokio::spawn(async move { server.bind(&dn, &copy).await }));
+        if let Ok(said) = timeout(PATIENCE, &mut asked).await {
+            return Ok(said.unwrap_or(Said::Gone));
+        }
+        let here = self.offline(Some(entry), password.clone()).await;
+        if !matches!(here, Checked::Right { .. }) {
+            return Ok(asked.await.unwrap_or(Said::Gone));
+        }
+        let dn = entry.dn.clone();
+        tokio::spawn(async move {
+            if let Ok(said @ (Said::No | Said::Locked)) = asked.await {
+                tracing::warn!(%dn, ?said, "the upstream refuses a bind that was let in by what is here because it took too long");
+            }
+        });
+        Err(here)
     }
 
     fn count(&self, checked: Checked) {

@@ -39,14 +39,15 @@ pub use self::{
     lint::{Difference, Differs, LINT_SHOWN_MAX, Lint},
     names::NoHost,
     old_filter::{BadFilter, OldFilter},
-    rules::SUDO,
-    standing::barred,
+    rules::{SUDO, is_sudo},
+    standing::{LOCKOUT_S, barred},
     survey::Admitted,
 };
 use self::{
     names::Names,
     people::{Group, Ids, Member, Person, read_patterns, relisted},
     rules::{Held, Origin, Rules},
+    standing::Lockouts,
 };
 
 /// The service that is meant where none is named.
@@ -67,6 +68,8 @@ pub struct Access {
     of_user: HashMap<CompactString, Rules>,
     /// Patterns of the grants that name a group.
     of_group: HashMap<CompactString, Rules>,
+    /// How long locks last.
+    lockouts: Lockouts,
 }
 
 impl Access {
@@ -81,6 +84,7 @@ impl Access {
             listed: HashMap::new(),
             of_user: HashMap::new(),
             of_group: HashMap::new(),
+            lockouts: Lockouts::default(),
         };
         state.hosts().for_each(|host| access.hosts.add(host));
         state.entries().for_each(|entry| access.change_entry([None, Some(entry)]));
@@ -137,6 +141,7 @@ impl Access {
             person.uids.iter().for_each(|uid| count(&mut self.uids, uid, person.entry.id, 1));
             self.people.insert(person.entry.id, Arc::new(person));
         }
+        self.lockouts.change([old, new].map(|entry| entry.map(|entry| &**entry)));
         if let Some(entry) = old {
             self.groups.remove(&entry.id);
         }
@@ -187,7 +192,7 @@ pub struct Counts {
 
 /// The patterns of a grant. If one cannot be read that might deny, the others admit nobody.
 fn held(grant: &Arc<Grant>) -> Vec<Arc<Held>> {
-    let (patterns, complete) = read_patterns(grant.on.iter().map(CompactString::as_str));
+    let (patterns, complete) = read_patterns(grant.on.iter().map(|on| Some(on.as_str())));
     let until = grant.until.unwrap_or(u64::MAX);
     let held = |pattern| Arc::new(Held { pattern, until, origin: Origin::Grant(grant.clone()) });
     patterns.into_iter().filter(|pattern| complete || pattern.denies).map(held).collect()

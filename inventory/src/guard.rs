@@ -3,6 +3,8 @@
 //! An empty folder, a query that returned half, a file of another product: each looks like the
 //! orderly removal of hosts, records or zones. The guard looks only at the rows that change, so it costs O(changed).
 
+mod entries;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change::{ChangeSet, Row, RowChange},
     model::Host,
-    state::{Carried, State, carried},
+    state::State,
 };
 
 /// Share, in percent, of a product's hosts, of a source's static records, or of the role definitions that one change set
@@ -85,6 +87,13 @@ pub enum Reason {
         /// Entries that have it now.
         all: u64,
     },
+    /// A group goes that a grant with sudo is for.
+    Admins {
+        /// Its name, in lower case.
+        group: CompactString,
+        /// The first such grant.
+        grant: CompactString,
+    },
     /// Too many grants of a source go at once.
     Grants {
         /// Grants that go.
@@ -135,6 +144,10 @@ impl fmt::Display for Reason {
                     "it takes {attribute} from {gone} of the {all} directory entries that have it, more than {MAX} %"
                 )
             }
+            Self::Admins { group, grant } => {
+                let group = group.escape_debug();
+                write!(f, "it removes the group {group}, for which grant {grant} gives sudo, and no other has its name")
+            }
             Self::Grants { gone, all } => {
                 write!(f, "it removes {gone} of the {all} grants, more than {MAX} %")
             }
@@ -155,6 +168,7 @@ impl Reason {
             (Self::Roles { .. }, Self::Roles { .. }) => true,
             (Self::Entries { class, .. }, Self::Entries { class: c, .. }) => class == c,
             (Self::Attribute { attribute, .. }, Self::Attribute { attribute: a, .. }) => attribute == a,
+            (Self::Admins { group, .. }, Self::Admins { group: g, .. }) => group == g,
             (Self::Grants { .. }, Self::Grants { .. }) => true,
             (Self::Zones(zones), Self::Zones(shown)) => zones.iter().all(|zone| shown.contains(zone)),
             _ => false,
@@ -183,7 +197,7 @@ pub fn reasons(before: &State, after: &State, set: &ChangeSet) -> Vec<Reason> {
     let mut reasons = of_hosts(before, after, set);
     reasons.extend(of_records(before, after, set));
     reasons.extend(of_roles(before, after, set));
-    reasons.extend(of_entries(before, set));
+    reasons.extend(entries::reasons(before, after, set));
     reasons
 }
 
@@ -252,47 +266,6 @@ fn of_roles(before: &State, after: &State, set: &ChangeSet) -> Option<Reason> {
     // Counting them all is left to the few changes that remove many.
     let all = if gone > REMOVED_ALWAYS { before.roles().count() as u64 } else { return None };
     is_too_much(gone, all).then_some(Reason::Roles { gone, all })
-}
-
-/// Entries that are removed, by class; and attributes that go from entries that stay. Attributes of removed entries say
-/// nothing new. A class of one or two entries may be emptied: small classes come and go by hand.
-fn of_entries(before: &State, set: &ChangeSet) -> Vec<Reason> {
-    let mut classes: BTreeMap<Carried, u64> = BTreeMap::new();
-    let mut attributes: BTreeMap<Carried, u64> = BTreeMap::new();
-    for change in &set.rows {
-        let Some(Row::Entry(old)) = &change.old else { continue };
-        let (lost, stays) = match &change.new {
-            Some(Row::Entry(new)) => (&carried(old) - &carried(new), true),
-            _ => (carried(old), false),
-        };
-        for what in lost {
-            match &what {
-                Carried::Class(_) => *classes.entry(what).or_default() += 1,
-                Carried::Attribute(_) if stays => *attributes.entry(what).or_default() += 1,
-                Carried::Attribute(_) => {}
-            }
-        }
-    }
-    for what in set.rows.iter().filter(|change| change.old.is_none()).filter_map(|change| match &change.new {
-        // An entry that is there again under a new entryUUID was not lost.
-        Some(Row::Entry(new)) => Some(carried(new)),
-        _ => None,
-    }) {
-        for what in &what {
-            if let Some(n) = classes.get_mut(what) {
-                *n = n.saturating_sub(1);
-            }
-        }
-    }
-    let lost = classes.into_iter().chain(attributes).map(|(what, gone)| (before.carried(&what), what, gone));
-    let large = lost.filter(|(all, _, gone)| {
-        (*gone > REMOVED_ALWAYS && is_too_much(*gone, *all)) || (gone == all && *all >= ALL_OF_CLASS_MIN)
-    });
-    let told = large.map(|(all, what, gone)| match what {
-        Carried::Class(class) => Reason::Entries { class, gone, all },
-        Carried::Attribute(attribute) => Reason::Attribute { attribute, gone, all },
-    });
-    told.collect()
 }
 
 /// Grants that a source takes back at once by being read anew. What a person revokes is never held.

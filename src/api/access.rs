@@ -15,11 +15,11 @@ use directory::{
     decisions,
     policy::{Access, OldFilter, Reason, Rule},
 };
-use inventory::{Author, ChangeSet, Edit, Grant, Host, Proposal, Row, RowChange, RowKey, keeper::PastError};
+use inventory::{Author, ChangeSet, Edit, Host, Proposal, Row, RowChange, RowKey, keeper::PastError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, error::ApiError, json, peer::Peer};
+use super::{App, error::ApiError, forms, json, peer::Peer};
 use crate::{clock, logins::Logins};
 
 /// Lines of the decision log in one answer at most.
@@ -65,15 +65,19 @@ pub(crate) async fn explain(
             (past(&app, when_ms).await?, when_ms, false)
         }
     };
-    let question = directory::policy::Question {
-        user: &about.user,
-        host: &about.host,
-        service: &about.service,
-        now_s: now_ms / 1000,
-        stale,
-    };
-    let explanation = access.explain(&question);
-    Ok(with_text(&explanation, &explanation.to_string()))
+    // It costs what the person's rules are.
+    built(move || {
+        let question = directory::policy::Question {
+            user: &about.user,
+            host: &about.host,
+            service: &about.service,
+            now_s: now_ms / 1000,
+            stale,
+        };
+        let explanation = access.explain(&question);
+        with_text(&explanation, &explanation.to_string())
+    })
+    .await
 }
 
 /// The policy as it was. Made beside the answering threads: it costs what all people and grants cost.
@@ -115,12 +119,13 @@ pub(crate) async fn who(
     headers: HeaderMap,
     about: Result<Query<OnHost>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let access = part(&app, peer, &headers)?.view().access.clone();
+    let logins = part(&app, peer, &headers)?;
+    let (access, stale) = (logins.view().access.clone(), logins.is_stale());
     let Query(about) = about?;
     let now_s = clock::now_ms() / 1000;
     let (rows, more, about) = built(move || {
         let host = access.host(&about.host).map_err(|e| ApiError::not_found(format!("{}: {e}", about.host)))?;
-        let mut found = access.who(host, &about.service, now_s);
+        let mut found = access.who(host, &about.service, now_s, stale);
         let rows: Vec<[String; 2]> = found.by_ref().take(ROWS_MAX).map(|a| [a.user.into(), rule(a.rule)]).collect();
         let more = found.count();
         Ok::<_, ApiError>((rows, more, about))
@@ -164,13 +169,14 @@ pub(crate) async fn places(
     headers: HeaderMap,
     about: Result<Query<OfUser>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let access = part(&app, peer, &headers)?.view().access.clone();
+    let logins = part(&app, peer, &headers)?;
+    let (access, stale) = (logins.view().access.clone(), logins.is_stale());
     let Query(about) = about?;
     let now_s = clock::now_ms() / 1000;
     let (rows, more, about) = built(move || {
         let (user, service) = (about.user.as_str(), about.service.as_str());
         let nowhere = |why: Reason| ApiError::not_found(format!("{user} may go nowhere: {}", why.sentence()));
-        let mut found = access.places(user, service, now_s).map_err(nowhere)?;
+        let mut found = access.places(user, service, now_s, stale).map_err(nowhere)?;
         let full = |host: &Host| format!("{}.{}", host.short(), host.key.product);
         let rows: Vec<[String; 2]> =
             found.by_ref().take(ROWS_MAX).map(|(host, by)| [full(host), by.to_string()]).collect();
@@ -187,9 +193,9 @@ pub(crate) async fn places(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// Grants to add or to put in the place of those of the same name.
+    /// Grants to add or to put in the place of those of the same name: as files have them, or as they are listed.
     #[serde(default)]
-    add: Vec<Grant>,
+    add: Vec<Value>,
     /// Names of grants to take away.
     #[serde(default)]
     revoke: Vec<CompactString>,
@@ -210,7 +216,7 @@ pub(crate) async fn diff(
         return Err(ApiError::bad(format!("a proposal holds at most {GRANTS_MAX} grants")));
     }
     let author = Author { who: "a trial".into(), when_ms: clock::now_ms(), why: String::new() };
-    let proposal = Proposal { author, edits: edits(&app, plan.add, plan.revoke)? };
+    let proposal = Proposal { author, edits: edits(&app, given(&app, plan.add)?, plan.revoke)? };
     let preview = app.keeper.preview(proposal).await?;
     if !preview.refused.is_empty() {
         return Err(inventory::Refused::Conflicts(preview.refused).into());
@@ -219,7 +225,7 @@ pub(crate) async fn diff(
     let found = built(move || after(&before, preview.changes).map(|after| before.diff(&after, &plan.service, now_s)));
     let found = found.await??;
     let mut answer = with_text(&found, &found.to_string());
-    answer["same"] = (found.people == 0 && found.not_compared == 0).into();
+    answer["unchanged"] = (found.people == 0 && found.not_compared == 0).into();
     Ok(answer)
 }
 
@@ -235,7 +241,26 @@ fn after(before: &Access, rows: Vec<RowChange>) -> Result<Access, ApiError> {
     Ok(before.advance(Arc::new(state), &[set]))
 }
 
-fn edits(app: &App, add: Vec<Grant>, revoke: Vec<CompactString>) -> Result<Vec<Edit>, ApiError> {
+/// The grants of a proposal, held to the rules of files and of /v1/grants.
+fn given(app: &App, items: Vec<Value>) -> Result<Vec<Row>, ApiError> {
+    // A node without an inventory can be asked as well; no grant depends on the product.
+    let none = CompactString::const_new("local");
+    forms::rows("grants", items.into_iter().map(as_written).collect(), Some(app.product.as_ref().unwrap_or(&none)))
+}
+
+/// A listed grant as it is written: there an empty list of commands means all of them, and empty lists are left out.
+fn as_written(mut item: Value) -> Value {
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    if let Some(fields) = item.as_object_mut() {
+        if fields.get("sudo").is_some_and(is_empty) {
+            fields.insert("sudo".into(), true.into());
+        }
+        fields.retain(|key, value| key != "services" || !is_empty(value));
+    }
+    item
+}
+
+fn edits(app: &App, add: Vec<Row>, revoke: Vec<CompactString>) -> Result<Vec<Edit>, ApiError> {
     let state = app.keeper.state();
     let mut edits = Vec::new();
     for name in revoke {
@@ -244,7 +269,7 @@ fn edits(app: &App, add: Vec<Grant>, revoke: Vec<CompactString>) -> Result<Vec<E
         }
         edits.push(Edit::Remove(RowKey::Grant(name)));
     }
-    edits.extend(add.into_iter().map(|grant| Edit::Put(Row::Grant(Arc::new(grant)))));
+    edits.extend(add.into_iter().map(Edit::Put));
     Ok(edits)
 }
 
@@ -273,8 +298,7 @@ pub(crate) async fn lint(
     });
     let found = found.await??;
     let mut answer = with_text(&found, &found.to_string());
-    answer["same_verdicts"] = found.same.into();
-    answer["same"] = (found.gained == 0 && found.lost == 0).into();
+    answer["unchanged"] = (found.gained == 0 && found.lost == 0).into();
     Ok(answer)
 }
 
@@ -364,4 +388,38 @@ pub(crate) async fn verify(
         }
         Err(broken) => with_text(&json!({ "broken": broken.to_string() }), &broken.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_grant_is_read_as_it_was_written() {
+        let text = "[[grant]]\nname = \"a\"\nwho = \"@Ops\"\non = [\"*\", \"!role:db\"]\nsudo = true\n\n\
+                    [[grant]]\nwho = [\"alice\"]\non = \"web*\"\nservice = \"sshd\"\nuntil = 2026-12-31\nwhy = \"x\"\n";
+        let defaults = inventory::source::Defaults { product: "acme".into() };
+        let rows: Vec<Row> =
+            inventory::source::parse_toml(text, "a.toml", &defaults).unwrap().into_iter().map(|l| l.row).collect();
+        let listed = |row: &Row| match row {
+            Row::Grant(grant) => as_written(serde_json::to_value(&**grant).unwrap()),
+            other => panic!("{other:?}"),
+        };
+        let again = forms::rows("grants", rows.iter().map(listed).collect(), Some(&"acme".into())).unwrap();
+        let expected: Vec<Row> = rows.into_iter().map(|row| forms::with_source(row, forms::SOURCE)).collect();
+        assert_eq!(again, expected);
+    }
+
+    #[test]
+    fn a_proposal_is_held_to_the_rules_of_grants() {
+        for wrong in [
+            json!({ "name": "g", "who": ["alice"], "on": ["a b"] }),
+            json!({ "name": "no name", "who": ["alice"], "on": ["*"] }),
+            json!({ "name": "g", "who": ["a,b"], "on": ["*"] }),
+            json!({ "name": "g", "who": ["alice"], "on": ["*"], "services": ["sudo-i"] }),
+            json!("g"),
+        ] {
+            assert!(forms::rows("grants", vec![as_written(wrong.clone())], Some(&"acme".into())).is_err(), "{wrong}");
+        }
+    }
 }

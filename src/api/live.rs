@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{App, error::ApiError, held::HeldView, json, typed};
 use crate::{
     clock,
+    logins::Logins,
     status::{self, Counts, Report, StoreTrouble},
 };
 
@@ -56,14 +57,17 @@ pub(crate) async fn ready(Extension(app): Extension<Arc<App>>) -> Result<&'stati
     if app.shutdown.is_cancelled() {
         return unready("the node is stopping".into());
     }
-    // An empty store beside a source that was never applied would call every name unknown.
-    let sources = app.sources.all();
-    match sources.iter().find(|s| s.ok_ms.is_none()) {
-        Some(source) if app.keeper.state().position().serial == 0 => {
-            let why = source.trouble.clone().unwrap_or_else(|| "it is being read".into());
-            unready(format!("the store is new and {} was never applied: {why}", source.name))
-        }
-        _ => Ok("ready\n"),
+    // A store that was empty at the start beside a source that was never applied would call every name and person unknown.
+    if !app.began_empty {
+        return Ok("ready\n");
+    }
+    if let Some(source) = app.sources.all().into_iter().find(|s| s.ok_ms.is_none()) {
+        let why = source.trouble.unwrap_or_else(|| "it is being read".into());
+        return unready(format!("the store is new and {} was never applied: {why}", source.name));
+    }
+    match app.logins.as_ref().and_then(Logins::never_in_step) {
+        Some(why) => unready(format!("the store is new and the directory was never received: {why}")),
+        None => Ok("ready\n"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The commands for instances: `keys`, `access check`, `client-config`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args as ClapArgs, Command, FromArgMatches, ValueEnum};
 
 use super::CONFIG_DEFAULT;
 
@@ -55,6 +55,31 @@ pub(crate) struct AccessCheck {
     pub config: PathBuf,
 }
 
+impl Keys {
+    /// Reads a right `gatehouse keys ...`. sshd waits for this command, and the definition of all commands takes longer
+    /// to build than this one to run. None: it is another command, or wrong; then [`Args`](super::Args) says how.
+    pub(crate) fn at_login(words: &[OsString]) -> Option<Self> {
+        alone(words, &["keys"])
+    }
+}
+
+impl AccessCheck {
+    /// Reads a right `gatehouse access check ...`, as [`Keys::at_login`] does.
+    pub(crate) fn at_login(words: &[OsString]) -> Option<Self> {
+        alone(words, &["access", "check"])
+    }
+}
+
+/// The arguments after `path`, by the definition of that command alone.
+fn alone<A: ClapArgs + FromArgMatches>(words: &[OsString], path: &[&str]) -> Option<A> {
+    let (command, rest) = words.get(1..)?.split_at_checked(path.len())?;
+    if !command.iter().eq(path) {
+        return None;
+    }
+    let command = A::augment_args(Command::new("gatehouse").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(rest).ok()?).ok()
+}
+
 /// `gatehouse client-config`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
@@ -95,4 +120,63 @@ pub(crate) enum Program {
     Resolv,
     /// client.toml, the configuration of `gatehouse keys` and `gatehouse access check`
     Client,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{
+        super::{AccessCommand, Args, Command as Whole},
+        *,
+    };
+
+    /// What the whole definition makes of a line, and what the short way does.
+    fn both(line: &str) -> (Option<String>, Option<String>) {
+        let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+        let whole = Args::try_parse_from(&words).ok().and_then(|args| match args.command {
+            Whole::Keys(keys) => Some(format!("{keys:?}")),
+            Whole::Access(AccessCommand::Check(check)) => Some(format!("{check:?}")),
+            _ => None,
+        });
+        let keys = Keys::at_login(&words).map(|keys| format!("{keys:?}"));
+        (whole, keys.or_else(|| AccessCheck::at_login(&words).map(|check| format!("{check:?}"))))
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_whole_definition_reads() {
+        let right = [
+            "gatehouse keys alice",
+            "gatehouse keys alice --config x.toml",
+            "gatehouse keys --config=x.toml -- -alice",
+            "gatehouse access check",
+            "gatehouse access check alice --service sudo",
+            "gatehouse access check --config x.toml",
+        ];
+        for line in right {
+            let (whole, short) = both(line);
+            assert!(whole.is_some() && whole == short, "{line}: {whole:?}, {short:?}");
+        }
+    }
+
+    #[test]
+    fn the_short_way_leaves_everything_else_to_the_whole_definition() {
+        let others = [
+            "gatehouse",
+            "gatehouse keys",
+            "gatehouse keys alice bob",
+            "gatehouse keys -h",
+            "gatehouse keys alice --help",
+            "gatehouse keys alice --config",
+            "gatehouse keys alice --version",
+            "gatehouse --version keys alice",
+            "gatehouse access",
+            "gatehouse access check --why x",
+            "gatehouse access explain alice web01",
+            "gatehouse status",
+        ];
+        for line in others {
+            assert_eq!(both(line), (None, None), "{line}");
+        }
+    }
 }

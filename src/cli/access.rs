@@ -104,7 +104,7 @@ fn show(answer: &Value, as_json: bool) -> Result<(), Failure> {
 }
 
 fn unless_changed(answer: &Value) -> Result<(), Failure> {
-    match answer.get("same").and_then(Value::as_bool) {
+    match answer.get("unchanged").and_then(Value::as_bool) {
         Some(true) => Ok(()),
         _ => differs(),
     }

@@ -12,6 +12,14 @@ use crate::{args, clock};
 
 /// Longest text that only goes to the logs, in octets.
 const CLIP: usize = 255;
+/// Most octets of a name in a line of the log, as it is written there. Of 1024 octets most are left for the decision.
+const LOGGED_NAME_MAX: usize = 64;
+/// The same for where a person comes from.
+const LOGGED_RHOST_MAX: usize = 128;
+
+/// The service of sudo, and what Debian's sudo calls itself for `sudo -i`.
+const SUDO: &str = "sudo";
+const SUDO_LOGIN: &str = "sudo-i";
 
 /// A question about a user, for sshd.
 pub(super) fn about(user: &str, what: What) -> Asked {
@@ -37,7 +45,9 @@ pub(super) fn question(
         return Ok(None);
     }
     let asked = about(&user, What::Check);
-    let service = args.service.clone().or_else(|| env("PAM_SERVICE")).unwrap_or(asked.service);
+    // Debian's sudo has a file of its own for `sudo -i`; it is the same right.
+    let from_pam = || env("PAM_SERVICE").map(|name| if name == SUDO_LOGIN { SUDO.into() } else { name });
+    let service = args.service.clone().or_else(from_pam).unwrap_or(asked.service);
     let (rhost, tty) = (env("PAM_RHOST").map(clipped), env("PAM_TTY").map(clipped));
     Ok(Some(Asked { user, service, what: What::Check, rhost, tty }))
 }
@@ -81,9 +91,15 @@ pub(super) fn for_people(asked: &Asked, outcome: &Outcome) -> String {
 /// The line for the log, and how much it matters.
 pub(super) fn log(what: What, asked: &Asked, outcome: &Outcome, appliances: &[Appliance]) -> (Level, Line) {
     let head = outcome.answer().map_or("nobody can decide", |answer| answer.verdict.as_str());
-    let line =
-        Line::new(&format!("{}: {head}", what.as_str())).with("user", &asked.user).with("service", &asked.service);
-    let line = line.maybe("rhost", asked.rhost.as_ref()).maybe("tty", asked.tty.as_ref());
+    let said = [
+        ("user", Some(&asked.user), LOGGED_NAME_MAX),
+        ("service", Some(&asked.service), LOGGED_NAME_MAX),
+        ("rhost", asked.rhost.as_ref(), LOGGED_RHOST_MAX),
+        ("tty", asked.tty.as_ref(), LOGGED_NAME_MAX),
+    ];
+    let line = said.into_iter().fold(Line::new(&format!("{}: {head}", what.as_str())), |line, (key, value, max)| {
+        value.into_iter().fold(line, |line, value| line.with_clipped(key, value, max))
+    });
     match outcome {
         Outcome::Heard(heard) => {
             let level = if heard.answer.is_allow() { Level::Info } else { Level::Notice };
@@ -127,6 +143,26 @@ mod tests {
         let asked = pam(&[("PAM_USER", "alice"), ("PAM_RHOST", "evil\nhost")]).unwrap().unwrap();
         assert_eq!((asked.service.as_str(), asked.rhost.as_deref()), ("sshd", Some("evil?host")));
         assert!(pam(&[]).unwrap_err().contains("PAM_USER"));
+    }
+
+    #[test]
+    fn a_login_by_sudo_is_sudo() {
+        let asked = pam(&[("PAM_USER", "alice"), ("PAM_SERVICE", "sudo-i")]).unwrap().unwrap();
+        assert_eq!(asked.service, "sudo", "and not a service that every grant is for");
+    }
+
+    #[test]
+    fn a_long_name_leaves_room_for_the_decision_in_the_log() {
+        let value = "\"".repeat(255);
+        let asked = Asked {
+            service: value.clone(),
+            rhost: Some(value.clone()),
+            tty: Some(value.clone()),
+            ..about(&value, What::Check)
+        };
+        let (_, line) = log(What::Check, &asked, &Outcome::Nobody("no appliance answered".into()), &[]);
+        let text = format!("{line:?}");
+        assert!(text.contains("no appliance answered") && text.len() < 800, "{text}");
     }
 
     #[test]

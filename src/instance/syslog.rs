@@ -55,6 +55,20 @@ impl Line {
         self
     }
 
+    /// With one more pair whose value somebody outside chose: at most `octets_max` as it is written here, so that it cannot
+    /// push what follows out of the line.
+    #[must_use]
+    pub(super) fn with_clipped(self, key: &str, value: &str, octets_max: usize) -> Self {
+        let mut written = 0;
+        let fits = |c: &char| {
+            written += c.escape_debug().map(char::len_utf8).sum::<usize>();
+            written <= octets_max
+        };
+        let clipped: String = value.chars().take_while(fits).collect();
+        let mark = if clipped.len() < value.len() { "…" } else { "" };
+        self.with(key, format_args!("{clipped}{mark}"))
+    }
+
     /// With one more pair, if there is a value.
     #[must_use]
     pub(super) fn maybe(self, key: &str, value: Option<impl fmt::Display>) -> Self {
@@ -97,6 +111,16 @@ mod tests {
     fn a_line_is_one_line_whatever_is_in_it() {
         let line = Line::new("keys: deny").with("user", "eve\n<0>forged").with("rule", "grant a \"b\"").with("x", "");
         assert_eq!(line.0, r#"keys: deny user="eve\n<0>forged" rule="grant a \"b\"" x="""#);
+    }
+
+    #[test]
+    fn a_long_value_is_cut_by_what_it_takes_when_written() {
+        let clipped = |value: &str| Line::new("x").with_clipped("user", value, 8).0;
+        assert_eq!(clipped("alice"), "x user=alice");
+        assert_eq!(clipped("12345678"), "x user=12345678");
+        assert_eq!(clipped("123456789"), "x user=\"12345678…\"");
+        assert_eq!(clipped(&"\"".repeat(9)), r#"x user="\"\"\"\"…""#);
+        assert_eq!(clipped("\u{200b}\u{200b}"), r#"x user="\u{200b}…""#);
     }
 
     #[test]

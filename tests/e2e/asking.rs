@@ -6,13 +6,17 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 use crate::{
     authority::Authority,
-    harness::{GATEHOUSE, free_port},
+    harness::{GATEHOUSE, free_port, wait_for},
+    instance::Instance,
+    region::{HERE, Plan, Region},
+    relay::Relay,
 };
 
 /// An instance whose only appliance refuses connections, and the log's end of its socket.
@@ -92,4 +96,67 @@ fn a_wrong_configuration_is_named_with_its_line() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(said.contains("client.toml:5: unknown key `hegde_ms`; did you mean `hedge_ms`?"), "{said}");
+}
+
+#[test]
+fn after_a_silence_the_next_questions_do_not_wait_for_the_whole_deadline() {
+    const DEADLINE: Duration = Duration::from_secs(3);
+    let region = Region::start(Plan::default());
+    let relay = Relay::to(region.ldaps);
+    let (dir, log) = alone();
+    let certificate = region.authority.issue("host", &format!("DNS:{HERE}.acme.private"));
+    let config = format!(
+        "appliances = [\"{}\"]\nca = {:?}\ncert = {:?}\nkey = {:?}\ndeadline_ms = {}\ncache_dir = \"answers\"\n\
+         syslog = \"log\"\n",
+        relay.address,
+        region.authority.ca(),
+        certificate.chain,
+        certificate.key,
+        DEADLINE.as_millis()
+    );
+    fs::write(dir.path().join("client.toml"), config).unwrap();
+    // How long it took, and whether the answer is an appliance's or the disk's. It is always the same.
+    let ask = |words: &[&str]| {
+        let started = Instant::now();
+        let output = command(dir.path(), words).output().unwrap();
+        let (took, line) = (started.elapsed(), logged(&log));
+        assert!(output.status.success() && line.contains("allow user=alice"), "{output:?}\n{line}");
+        (took, line.contains(" via=disk "))
+    };
+    let (keys, check) = (["keys", "alice"], ["access", "check", "alice"]);
+    assert!(!ask(&keys).1 && !ask(&check).1);
+
+    relay.black_hole();
+    let (took, kept) = ask(&keys);
+    assert!(kept && took >= DEADLINE, "{took:?}");
+    for question in [&keys[..], &keys, &check] {
+        let (took, kept) = ask(question);
+        assert!(kept && took < DEADLINE * 2 / 3, "{question:?}: {took:?}");
+    }
+
+    relay.pass();
+    wait_for("an answer of the appliance", || (!ask(&keys).1).then_some(()));
+    relay.black_hole();
+    let (took, kept) = ask(&keys);
+    assert!(kept && took >= DEADLINE, "an answer has ended the silence: {took:?}");
+}
+
+#[test]
+fn every_address_of_a_name_is_asked() {
+    const NAME: &str = "ldap.us-east-1.acme.private";
+    let region = Region::start(Plan::default());
+    let instance = Instance::new(region.dir.path(), HERE, &region.authority);
+    instance.identity(&region.authority, HERE, &[region.ldaps]);
+    // At the address that comes first nobody listens.
+    instance.write("/etc/host.conf", "multi on\n", 0o644);
+    instance.write("/etc/gai.conf", "precedence ::ffff:127.0.0.9/128 100\nprecedence ::ffff:0:0/96 10\n", 0o644);
+    instance.write("/etc/hosts", &format!("127.0.0.9 {NAME}\n127.0.0.1 {NAME}\n"), 0o644);
+    let addresses = instance.run("getent", &["ahosts", NAME]).expect_ok();
+    assert!(addresses.starts_with("127.0.0.9 ") && addresses.contains("127.0.0.1 "), "{addresses}");
+    let file = "/etc/gatehouse/client.toml";
+    let config = fs::read_to_string(instance.path(file)).unwrap();
+    let named = config.replace(&region.ldaps.to_string(), &format!("{NAME}:{}", region.ldaps.port()));
+    instance.write(file, &named, 0o644);
+    let given = instance.keys("alice").expect_ok();
+    assert!(given.contains(&region.key.public), "{given}");
 }

@@ -10,6 +10,7 @@ mod authority;
 mod clients;
 mod delegated;
 mod directory_clients;
+mod explain;
 mod harness;
 mod instance;
 mod limits;

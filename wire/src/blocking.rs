@@ -4,7 +4,7 @@
 //! TLS 1.2 and 1.3; the peer's certificate must lead to the given roots and name the given server.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, IoSlice, Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
@@ -13,6 +13,7 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    client::Resumption,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
@@ -41,7 +42,7 @@ impl BlockingClient {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|e| TlsError::Pem { path: roots.into(), reason: e.to_string() })?
             .with_root_certificates(store);
-        let config = match identity {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let (chain, secret) = chain_and_key(certificate, key)?;
@@ -52,21 +53,34 @@ impl BlockingClient {
                 })?
             }
         };
+        // There is no second connection.
+        config.resumption = Resumption::disabled();
         Ok(Self(Arc::new(config)))
     }
 
-    /// Connects and agrees on keys. `name` is what the server's certificate must name: a DNS name or an address.
+    /// Connects, agrees on keys, and sends `first` together with the end of the handshake: each packet more is one more
+    /// time that the server has to be woken. `name` is what the server's certificate must name: a DNS name or an address;
+    /// a server that is not believed gets nothing of `first`.
     ///
     /// # Errors
     /// What the system or the TLS library said; `TimedOut` at the deadline; `InvalidInput` when `name` is no name.
-    pub fn connect(&self, address: SocketAddr, name: &str, deadline: Instant) -> io::Result<BlockingConnection> {
+    pub fn connect(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        first: &[u8],
+        deadline: Instant,
+    ) -> io::Result<BlockingConnection> {
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no server name")))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.0), server).map_err(io::Error::other)?;
+        // Kept as it is until there are keys to encrypt it with.
+        connection.set_buffer_limit(None);
+        connection.writer().write_all(first)?;
         let socket = TcpStream::connect_timeout(&address, left(deadline)?)?;
         socket.set_nodelay(true)?;
         let mut socket = Timed { socket, deadline };
-        while connection.is_handshaking() {
+        while connection.is_handshaking() || connection.wants_write() {
             connection.complete_io(&mut socket)?;
         }
         Ok(BlockingConnection(StreamOwned::new(connection, socket)))
@@ -118,6 +132,11 @@ impl Write for Timed {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(Some(left(self.deadline)?))?;
         self.socket.write(buf).map_err(timed_out)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(left(self.deadline)?))?;
+        self.socket.write_vectored(bufs).map_err(timed_out)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -216,8 +235,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = echo(listener, Arc::clone(&world.server));
-        let mut connection = world.client().connect(address, "127.0.0.1", soon()).unwrap();
-        connection.write_all(b"ping").unwrap();
+        let mut connection = world.client().connect(address, "127.0.0.1", b"pi", soon()).unwrap();
+        connection.write_all(b"ng").unwrap();
         let mut octets = [0; 4];
         connection.read_exact(&mut octets).unwrap();
         assert_eq!(&octets, b"ping");
@@ -226,12 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_of_another_name_is_not_believed() {
+    fn a_server_of_another_name_is_not_believed_and_gets_nothing() {
         let world = world();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = echo(listener, Arc::clone(&world.server));
-        let error = world.client().connect(address, "10.0.0.2", soon()).err().unwrap();
+        let error = world.client().connect(address, "10.0.0.2", b"ping", soon()).err().unwrap();
         assert!(error.to_string().contains("certificate"), "{error}");
         assert_eq!(server.join().unwrap(), None);
     }
@@ -242,7 +261,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let started = Instant::now();
         let deadline = started + Duration::from_millis(50);
-        let error = world.client().connect(listener.local_addr().unwrap(), "127.0.0.1", deadline).err().unwrap();
+        let error =
+            world.client().connect(listener.local_addr().unwrap(), "127.0.0.1", b"ping", deadline).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() < Duration::from_secs(5));
     }

@@ -3,7 +3,8 @@
 //! One file for each user and service, in a folder for each kind of question: `keys/` belongs to the user that sshd runs
 //! the command as, `check/` to root. The name is a digest, so no user's name becomes a path; the file says for whom it is.
 //! A file is replaced as a whole, by a rename, with mode 0600; one that belongs to somebody else is not believed. At most
-//! [`FILES_MAX`] files, the oldest go first. Nothing is synced to disk: a crash may lose the newest answers, never make one
+//! [`FILES_MAX`] files: denials and what is over go first, then the oldest. A denial is kept in the place of an earlier
+//! answer only, so that asking for many names puts nothing here. Nothing is synced to disk: a crash may lose the newest answers, never make one
 //! up, because a torn file is no JSON.
 
 use std::{
@@ -32,6 +33,11 @@ const SKEW_S: u64 = 300;
 const PREFERRED_FOR: Duration = Duration::from_secs(600);
 /// The file that names it.
 const PREFERRED: &str = "preferred";
+
+/// How long it is remembered that nobody answered.
+const SILENCE_FOR: Duration = Duration::from_secs(10);
+/// The file that says so.
+const SILENCE: &str = "silence";
 
 /// Where the answers to one kind of question are kept.
 #[derive(Debug)]
@@ -89,29 +95,54 @@ impl Cache {
         Ok(Self { folder, owner, age_max_s })
     }
 
-    /// Keeps an answer, unless the disk says the same already. An answer that must not be reused, or that knows no such
-    /// user, takes away what was there.
+    /// Keeps an answer, unless the disk says the same already or something newer. An answer that must not be reused, or
+    /// that knows no such user, takes away what was there. So does any other that cannot be written: an answer that was
+    /// taken back must not come back when nobody answers.
     ///
     /// # Errors
     /// What the system said.
     pub fn keep(&self, asked: &Asked, answer: &Answer, now_s: u64) -> io::Result<()> {
+        self.keep_by(asked, answer, now_s, |path, octets| self.replace(path, octets))
+    }
+
+    fn keep_by(
+        &self,
+        asked: &Asked,
+        answer: &Answer,
+        now_s: u64,
+        write: impl FnOnce(&Path, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let path = self.path(asked);
         if answer.valid_for_s == 0 || !answer.known {
-            return match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return removed(&path);
         }
-        let present = self.load(asked).ok().flatten();
-        if present.as_ref().is_some_and(|kept| says_the_same(kept, answer, now_s)) {
+        let (present, is_unreadable) = match self.load(asked) {
+            Ok(present) => (present, false),
+            Err(_) => (None, true),
+        };
+        if present
+            .as_ref()
+            .is_some_and(|kept| is_newer(kept, answer, now_s, self.age_max_s) || says_the_same(kept, answer, now_s))
+        {
             return Ok(());
         }
-        if present.is_none() {
-            self.make_room()?;
+        if !answer.is_allow() {
+            if present.is_none() && !is_unreadable {
+                return Ok(());
+            }
+            // First of all, so that a full disk or a crash leaves no answer and not the old one.
+            removed(&path)?;
         }
+        let differs = present.as_ref().is_none_or(|kept| timeless(&kept.answer) != timeless(answer));
+        let room = if present.is_none() { self.make_room(now_s) } else { Ok(()) };
         let (user, service) = (asked.user.clone(), asked.service.clone());
         let kept = Kept { user, service, answered_s: now_s, answer: answer.clone() };
-        self.replace(&path, &serde_json::to_vec(&kept)?)
+        room.and_then(|()| write(&path, &serde_json::to_vec(&kept)?)).inspect_err(|_| {
+            if differs {
+                // The first error is told.
+                let _ = removed(&path);
+            }
+        })
     }
 
     /// The last good answer.
@@ -124,13 +155,11 @@ impl Cache {
     }
 
     /// The appliance that answered last, if that was not long ago.
-    #[expect(clippy::disallowed_methods, reason = "the age of a file; nothing is decided by it but who is asked first")]
     pub fn preferred(&self) -> Option<String> {
         let file = File::open(self.folder.join(PREFERRED)).ok()?;
-        let written = file.metadata().ok()?.modified().ok()?;
+        let age = age(&file.metadata().ok()?)?;
         let mut text = String::new();
         file.take(512).read_to_string(&mut text).ok()?;
-        let age = SystemTime::now().duration_since(written).ok()?;
         (age < PREFERRED_FOR).then_some(text)
     }
 
@@ -146,6 +175,32 @@ impl Cache {
         }
     }
 
+    /// Whether nobody answered a moment ago, to a question of this kind or, where we may look, of another kind: a login
+    /// asks for keys first and for a decision then.
+    pub fn is_silent(&self) -> bool {
+        let dir = self.folder.parent().unwrap_or(&self.folder);
+        let is_fresh = |what: What| {
+            let meta = fs::symlink_metadata(dir.join(what.as_str()).join(SILENCE)).ok()?;
+            Some(age(&meta)? < SILENCE_FOR)
+        };
+        [What::Keys, What::Check].into_iter().filter_map(is_fresh).any(|fresh| fresh)
+    }
+
+    /// Remembers that nobody answered, or forgets it.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn set_silent(&self, silent: bool) -> io::Result<()> {
+        let path = self.folder.join(SILENCE);
+        match silent {
+            true => self.replace(&path, b""),
+            false => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
     fn path(&self, asked: &Asked) -> PathBuf {
         let mut hasher = blake3::Hasher::new();
         // Neither part holds a zero octet, so the two cannot run together.
@@ -157,7 +212,16 @@ impl Cache {
     fn load(&self, asked: &Asked) -> Result<Option<Kept>, String> {
         let path = self.path(asked);
         let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        let file = match File::open(&path) {
+        let Some(kept) = self.read(&path)? else { return Ok(None) };
+        if kept.user != asked.user || kept.service != asked.service {
+            return Err(bad(&"it is the answer to another question"));
+        }
+        Ok(Some(kept))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Kept>, String> {
+        let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(|e| bad(&e))?,
         };
@@ -167,11 +231,7 @@ impl Cache {
         }
         let mut octets = Vec::new();
         file.take(FILE_OCTETS_MAX as u64).read_to_end(&mut octets).map_err(|e| bad(&e))?;
-        let kept: Kept = serde_json::from_slice(&octets).map_err(|e| bad(&e))?;
-        if kept.user != asked.user || kept.service != asked.service {
-            return Err(bad(&"it is the answer to another question"));
-        }
-        Ok(Some(kept))
+        serde_json::from_slice(&octets).map(Some).map_err(|e| bad(&e))
     }
 
     /// Writes under another name and renames, so that a reader sees the old file or the new one.
@@ -189,22 +249,31 @@ impl Cache {
         })
     }
 
-    /// Removes the oldest files when there are too many.
-    fn make_room(&self) -> io::Result<()> {
+    /// Removes files when there are too many: first those that admit nobody any more, then the oldest.
+    fn make_room(&self, now_s: u64) -> io::Result<()> {
         if fs::read_dir(&self.folder)?.count() < FILES_MAX {
             return Ok(());
         }
         let entries = fs::read_dir(&self.folder)?.filter_map(Result::ok);
-        let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
+        let mut files: Vec<(bool, SystemTime, PathBuf)> = Vec::new();
         for entry in entries {
             if let Ok(modified) = entry.metadata().and_then(|meta| meta.modified()) {
-                files.push((modified, entry.path()));
+                let path = entry.path();
+                let judged = self.read(&path).ok().flatten().map(|kept| judge(kept, now_s, self.age_max_s));
+                let admits = matches!(judged, Some(Recalled::Usable(answer, _)) if answer.is_allow());
+                files.push((admits, modified, path));
             }
         }
         files.sort_unstable();
         let surplus = files.len().saturating_sub(FILES_AFTER);
-        files.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+        files.iter().take(surplus).try_for_each(|(_, _, path)| removed(path))
     }
+}
+
+/// How long ago a file was written. None: in the future.
+#[expect(clippy::disallowed_methods, reason = "the age of a file; it decides whom we ask first and how long we wait")]
+fn age(meta: &fs::Metadata) -> Option<Duration> {
+    SystemTime::now().duration_since(meta.modified().ok()?).ok()
 }
 
 /// Whether only we or root can have made it.
@@ -212,9 +281,29 @@ fn trusted(meta: &fs::Metadata, owner: u32) -> bool {
     (meta.uid() == owner || meta.uid() == 0) && meta.mode() & 0o022 == 0
 }
 
+/// Removes a file, or finds it removed.
+fn removed(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// An answer without position and times.
+fn timeless(answer: &Answer) -> Answer {
+    Answer { epoch: 0, serial: 0, valid_for_s: 0, age_s: None, ..answer.clone() }
+}
+
+/// Whether what is kept was decided by a later state of the same history: the answer comes from an appliance that lags,
+/// or was long on its way. What may not be used any more is not worth keeping.
+fn is_newer(kept: &Kept, answer: &Answer, now_s: u64, age_max_s: u64) -> bool {
+    kept.answer.epoch == answer.epoch
+        && kept.answer.serial > answer.serial
+        && matches!(judge(kept.clone(), now_s, age_max_s), Recalled::Usable(..))
+}
+
 /// Whether writing the answer would change nothing that matters.
 fn says_the_same(kept: &Kept, answer: &Answer, now_s: u64) -> bool {
-    let timeless = |answer: &Answer| Answer { epoch: 0, serial: 0, valid_for_s: 0, age_s: None, ..answer.clone() };
     let ends_no_later =
         kept.answered_s.saturating_add(kept.answer.valid_for_s) <= now_s.saturating_add(answer.valid_for_s);
     let is_fresh = kept.answered_s <= now_s && now_s - kept.answered_s < REFRESH_S;
@@ -295,6 +384,61 @@ mod tests {
         cache.keep(&alice(), &admitted(), NOW).unwrap();
         cache.keep(&alice(), &denied(), NOW + 1).unwrap();
         assert_eq!(cache.recall(&alice(), NOW + 2), Recalled::Usable(Box::new(denied()), 1));
+    }
+
+    #[test]
+    fn a_denial_that_cannot_be_written_leaves_no_admission() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        let full = |_: &Path, _: &[u8]| Err(io::Error::from(io::ErrorKind::StorageFull));
+        cache.keep_by(&alice(), &denied(), NOW + 1, full).unwrap_err();
+        assert_eq!(cache.recall(&alice(), NOW + 2), Recalled::Nothing);
+        // Nor does an admission that says something else, less time perhaps; one that says the same may stay.
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        cache.keep_by(&alice(), &admitted(), NOW + 400, full).unwrap_err();
+        assert!(matches!(cache.recall(&alice(), NOW + 400), Recalled::Usable(..)));
+        cache.keep_by(&alice(), &Answer { until: Some(NOW + 500), ..admitted() }, NOW + 400, full).unwrap_err();
+        assert_eq!(cache.recall(&alice(), NOW + 400), Recalled::Nothing);
+    }
+
+    #[test]
+    fn a_denial_is_kept_only_in_the_place_of_another_answer() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &denied(), NOW).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW), Recalled::Nothing);
+        fs::write(cache.path(&alice()), "torn").unwrap();
+        cache.keep(&alice(), &denied(), NOW).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW), Recalled::Usable(Box::new(denied()), 0));
+    }
+
+    #[test]
+    fn an_older_answer_does_not_replace_a_newer_one() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &Answer { serial: 9, ..admitted() }, NOW).unwrap();
+        let newer = Answer { serial: 10, ..denied() };
+        cache.keep(&alice(), &newer, NOW).unwrap();
+        cache.keep(&alice(), &Answer { serial: 9, ..admitted() }, NOW + 1).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 1), Recalled::Usable(Box::new(newer), 1));
+        let restored = Answer { epoch: 2, serial: 1, ..admitted() };
+        cache.keep(&alice(), &restored, NOW + 2).unwrap();
+        assert_eq!(cache.recall(&alice(), NOW + 2), Recalled::Usable(Box::new(restored), 0));
+    }
+
+    #[test]
+    fn denials_and_what_is_over_make_room_first() {
+        let (cache, _dir) = cache();
+        cache.keep(&alice(), &admitted(), NOW).unwrap();
+        let brief = Answer { valid_for_s: 10, ..admitted() };
+        for n in 1..FILES_MAX {
+            let user = asked(&format!("user{n}"), What::Keys);
+            cache.keep(&user, &if n % 2 == 0 { brief.clone() } else { admitted() }, NOW).unwrap();
+            if n % 2 == 1 {
+                cache.keep(&user, &denied(), NOW).unwrap();
+            }
+        }
+        cache.keep(&asked("late", What::Keys), &admitted(), NOW + 60).unwrap();
+        assert!(fs::read_dir(&cache.folder).unwrap().count() <= FILES_AFTER + 1);
+        assert!(matches!(cache.recall(&alice(), NOW + 60), Recalled::Usable(..)), "the oldest, but it admits");
     }
 
     #[test]
@@ -383,6 +527,25 @@ mod tests {
         fs::set_permissions(&cache.folder, fs::Permissions::from_mode(0o777)).unwrap();
         let error = Cache::open(dir.path(), What::Keys, cache.owner, 60).unwrap_err();
         assert!(error.contains("others may write there") && error.contains("install -d"), "{error}");
+    }
+
+    #[test]
+    fn silence_is_remembered_for_a_moment_and_for_both_kinds_of_questions() {
+        let (cache, dir) = cache();
+        let check = Cache::open(dir.path(), What::Check, cache.owner, 60).unwrap();
+        assert!(!cache.is_silent() && !check.is_silent());
+        cache.set_silent(false).unwrap();
+        cache.set_silent(true).unwrap();
+        assert!(cache.is_silent() && check.is_silent());
+        let file = OpenOptions::new().write(true).open(cache.folder.join(SILENCE)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - SILENCE_FOR).unwrap();
+        assert!(!cache.is_silent(), "it is over");
+        file.set_modified(written + Duration::from_secs(3600)).unwrap();
+        assert!(!cache.is_silent(), "a time in the future says nothing");
+        cache.set_silent(true).unwrap();
+        cache.set_silent(false).unwrap();
+        assert!(!cache.is_silent() && !check.is_silent());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The asking side: one question to several appliances, one deadline.
 //!
-//! One thread per appliance that is asked, at most [`APPLIANCES_MAX`]; those that lose are left alone and end with the
-//! process. A runtime would need longer to start than the answer takes.
+//! One thread per address that is asked, at most [`APPLIANCES_MAX`]; those that lose are left alone and end with the
+//! process. A runtime would need longer to start than the answer takes. A name is resolved by the thread that asks its first
+//! address; its other addresses are asked like further appliances.
 
 use std::{
     fmt,
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     thread,
@@ -25,7 +26,7 @@ use super::{
     hedge::{Hedge, Step},
 };
 
-/// Most appliances that a client may name.
+/// Most appliances that a client may name, and most addresses that one question goes to.
 pub const APPLIANCES_MAX: usize = 16;
 /// The port when none is named: LDAP over TLS.
 pub const PORT_DEFAULT: u16 = 636;
@@ -114,86 +115,161 @@ pub struct Unheard(pub Vec<String>);
 /// # Errors
 /// What became of each question when there was no answer in time.
 pub fn ask(settings: &Settings, asked: &Asked, preferred: Option<usize>, started: Instant) -> Result<Heard, Unheard> {
-    let count = settings.appliances.len().min(APPLIANCES_MAX);
-    let mut hedge = Hedge::new(count, preferred, settings.hedge, settings.deadline);
-    let (sender, answers) = sync_channel(APPLIANCES_MAX);
+    let mut targets = Targets::new(&settings.appliances);
+    let mut hedge = Hedge::new(targets.0.len(), preferred, settings.hedge, settings.deadline);
+    // Each thread sends its name's other addresses and an outcome at most: none ever waits here.
+    let (sender, news) = sync_channel(2 * APPLIANCES_MAX);
     let mut waiting: Vec<usize> = Vec::new();
     let mut failures = Vec::new();
-    let name = |n: usize| settings.appliances.get(n).map(ToString::to_string).unwrap_or_default();
     loop {
         let step = hedge.step(started.elapsed());
-        let (from, outcome) = match step {
-            Step::Ask(n) => match begin(settings, asked, n, started, sender.clone()) {
+        let (n, outcome) = match step {
+            Step::Ask(n) => match begin(settings, asked, (n, targets.0.get(n).cloned()), started, sender.clone()) {
                 Ok(()) => {
                     waiting.push(n);
                     continue;
                 }
                 Err(error) => (n, Err(format!("a thread cannot be started: {error}"))),
             },
-            Step::WaitUntil(until) => match answers.recv_timeout(until.saturating_sub(started.elapsed())) {
-                Ok(arrived) => arrived,
+            Step::WaitUntil(until) => match news.recv_timeout(until.saturating_sub(started.elapsed())) {
+                Ok(News::Outcome(n, outcome)) => (n, outcome),
+                Ok(News::Addresses(n, addresses)) => {
+                    targets.extend(n, addresses).for_each(|one| hedge.add(one));
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => continue,
             },
             Step::GiveUp => {
-                let silent = |n: &usize| format!("{} did not answer in {} ms", name(*n), settings.deadline.as_millis());
+                let within = settings.deadline.as_millis();
+                let silent = |n: &usize| format!("{} did not answer in {within} ms", targets.name(*n));
                 failures.extend(waiting.iter().map(silent));
                 return Err(Unheard(failures));
             }
         };
-        waiting.retain(|n| *n != from);
+        waiting.retain(|one| *one != n);
         match outcome {
             Ok(answer) => {
-                failures.extend(waiting.iter().map(|n| format!("{} was slower", name(*n))));
+                failures.extend(waiting.iter().map(|n| format!("{} was slower", targets.name(*n))));
+                let from = targets.0.get(n).map_or(0, |target| target.of);
                 return Ok(Heard { answer, from, failures });
             }
             Err(reason) => {
-                failures.push(format!("{}: {reason}", name(from)));
+                failures.push(format!("{}: {reason}", targets.name(n)));
                 hedge.failed(started.elapsed());
             }
         }
     }
 }
 
-type Arrived = (usize, Result<Answer, String>);
+/// What can be asked.
+#[derive(Debug, Clone)]
+struct Target {
+    appliance: Appliance,
+    /// Its number in [`Settings::appliances`].
+    of: usize,
+    /// None: the name's first address, once it is known.
+    address: Option<SocketAddr>,
+}
 
-/// Starts the thread that asks one appliance.
+/// The appliances, then further addresses of their names as these become known: at most [`APPLIANCES_MAX`].
+#[derive(Debug)]
+struct Targets(Vec<Target>);
+
+impl Targets {
+    fn new(appliances: &[Appliance]) -> Self {
+        let target = |(of, appliance): (usize, &Appliance)| Target { appliance: appliance.clone(), of, address: None };
+        Self(appliances.iter().take(APPLIANCES_MAX).enumerate().map(target).collect())
+    }
+
+    /// Takes in what else target `n` resolved to; the numbers of those that are new.
+    fn extend(&mut self, n: usize, addresses: Vec<SocketAddr>) -> std::ops::Range<usize> {
+        let before = self.0.len();
+        let Some(named) = self.0.get(n).cloned() else { return before..before };
+        for address in addresses {
+            let is_known = self.0.iter().any(|target| target.of == named.of && target.address == Some(address));
+            if !is_known && self.0.len() < APPLIANCES_MAX {
+                self.0.push(Target { address: Some(address), ..named.clone() });
+            }
+        }
+        before..self.0.len()
+    }
+
+    fn name(&self, n: usize) -> String {
+        let Some(target) = self.0.get(n) else { return String::new() };
+        match target.address {
+            Some(address) => format!("{} at {}", target.appliance, address.ip()),
+            None => target.appliance.to_string(),
+        }
+    }
+}
+
+/// What a thread that asks has to say.
+enum News {
+    /// The name of this target has these addresses beside the one that is being asked.
+    Addresses(usize, Vec<SocketAddr>),
+    /// What came of this target.
+    Outcome(usize, Result<Answer, String>),
+}
+
+/// Starts the thread that asks one target.
 fn begin(
     settings: &Settings,
     asked: &Asked,
-    n: usize,
+    (n, target): (usize, Option<Target>),
     started: Instant,
-    answers: SyncSender<Arrived>,
+    news: SyncSender<News>,
 ) -> io::Result<()> {
-    let Some(appliance) = settings.appliances.get(n).cloned() else {
-        return Err(io::ErrorKind::NotFound.into());
-    };
+    let target = target.ok_or(io::ErrorKind::NotFound)?;
     let (tls, asked) = (settings.tls.clone(), asked.clone());
-    let name = settings.server_name.clone().unwrap_or_else(|| appliance.host.clone());
+    let name = settings.server_name.clone().unwrap_or_else(|| target.appliance.host.clone());
     let deadline = started + settings.deadline;
+    // Nobody listens any more when another appliance was faster.
     let work = move || {
-        let outcome = ask_one(&tls, &appliance, &name, &asked, deadline);
-        // Nobody listens any more when another appliance was faster.
-        let _ = answers.send((n, outcome));
+        let outcome = target.addresses().and_then(|(address, others)| {
+            if !others.is_empty() {
+                let _ = news.send(News::Addresses(n, others));
+            }
+            ask_one(&tls, address, &name, &asked, deadline)
+        });
+        let _ = news.send(News::Outcome(n, outcome));
     };
     thread::Builder::new().name(format!("ask-{n}")).spawn(work).map(drop)
 }
 
+impl Target {
+    /// The address to ask, and what else its name resolves to.
+    fn addresses(&self) -> Result<(SocketAddr, Vec<SocketAddr>), String> {
+        if let Some(address) = self.address {
+            return Ok((address, Vec::new()));
+        }
+        let named = (self.appliance.host.as_str(), self.appliance.port);
+        let mut found: Vec<SocketAddr> = Vec::new();
+        for address in named.to_socket_addrs().map_err(sentence)? {
+            if !found.contains(&address) && found.len() < APPLIANCES_MAX {
+                found.push(address);
+            }
+        }
+        let others = found.split_off(found.len().min(1));
+        Ok((found.pop().ok_or("the name has no address")?, others))
+    }
+}
+
+fn sentence(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 fn ask_one(
     tls: &BlockingClient,
-    appliance: &Appliance,
+    address: SocketAddr,
     name: &str,
     asked: &Asked,
     deadline: Instant,
 ) -> Result<Answer, String> {
-    let sentence = |error: io::Error| match error.kind() {
-        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
-        _ => error.to_string(),
-    };
-    let address = (appliance.host.as_str(), appliance.port).to_socket_addrs().map_err(sentence)?.next();
-    let address = address.ok_or("the name has no address")?;
-    let mut connection = tls.connect(address, name, deadline).map_err(sentence)?;
-    connection.write_all(&request(asked).map_err(sentence)?).map_err(sentence)?;
-    connection.flush().map_err(sentence)?;
+    let request = request(asked).map_err(sentence)?;
+    let mut connection = tls.connect(address, name, &request, deadline).map_err(sentence)?;
     let answer = receive(&mut connection)?;
     connection.close();
     Ok(answer)
@@ -309,6 +385,38 @@ mod tests {
         let mut endless = (&[0x30, 0x84, 0x01, 0, 0, 0][..]).chain(io::repeat(0x04));
         let error = receive(&mut endless).unwrap_err();
         assert!(error.contains("no LDAP answer"), "{error}");
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_a_target_within_the_limit() {
+        let named = |name: &str| name.parse::<Appliance>().unwrap();
+        let address = |last: u8| SocketAddr::from(([10, 0, 0, last], 636));
+        let mut targets = Targets::new(&[named("ldap.acme.private"), named("10.1.0.2")]);
+        assert_eq!(targets.extend(0, vec![address(3), address(4), address(3)]), 2..4);
+        assert_eq!(targets.extend(0, vec![address(4)]), 4..4, "it is known");
+        assert_eq!(targets.name(3), "ldap.acme.private:636 at 10.0.0.4");
+        assert_eq!((targets.0[3].of, targets.0[3].addresses()), (0, Ok((address(4), vec![]))));
+        targets.extend(1, (5..100).map(address).collect());
+        assert_eq!(targets.0.len(), APPLIANCES_MAX);
+    }
+
+    #[test]
+    fn a_name_is_not_given_up_with_its_first_address() {
+        // localhost has one address or two; what answers at them is no appliance.
+        let dir = tempfile::tempdir().unwrap();
+        let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("ca.pem"), root.cert.pem()).unwrap();
+        let settings = Settings {
+            appliances: vec![Appliance { host: "localhost".into(), port: 1 }],
+            tls: BlockingClient::load(&dir.path().join("ca.pem"), None).unwrap(),
+            server_name: None,
+            hedge: Duration::from_millis(200),
+            deadline: Duration::from_secs(10),
+        };
+        let Unheard(failures) = ask(&settings, &asked("alice", What::Keys), None, Instant::now()).unwrap_err();
+        let addresses = ("localhost", 1).to_socket_addrs().unwrap().collect::<std::collections::HashSet<_>>().len();
+        assert_eq!(failures.len(), addresses, "{failures:?}");
+        assert!(failures[0].starts_with("localhost:1: "), "{failures:?}");
     }
 
     #[test]

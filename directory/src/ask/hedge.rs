@@ -8,7 +8,7 @@ use std::time::Duration;
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Ask this appliance (its number in the configuration), then decide again.
+    /// Ask this one (its number in the configuration, or as it was [added](Hedge::add)), then decide again.
     Ask(usize),
     /// Wait for an answer or a failure, at most until this long after the beginning; then decide again.
     WaitUntil(Duration),
@@ -36,6 +36,11 @@ impl Hedge {
         let others = (0..appliances).filter(|one| Some(*one) != preferred);
         let order = preferred.into_iter().chain(others).collect();
         Self { order, asked: 0, failed: 0, next: Duration::ZERO, pause, deadline }
+    }
+
+    /// One more that can be asked, after all others: another address of one that was asked.
+    pub fn add(&mut self, one: usize) {
+        self.order.push(one);
     }
 
     /// What to do `now`, counted from the beginning.
@@ -95,6 +100,17 @@ mod tests {
         assert_eq!(hedge.step(ms(3)), Step::Ask(1));
         hedge.failed(ms(4));
         assert_eq!(hedge.step(ms(4)), Step::GiveUp, "both have failed: no reason to wait for the deadline");
+    }
+
+    #[test]
+    fn another_address_is_asked_after_the_other_appliances() {
+        let mut hedge = hedge(2, None);
+        assert_eq!(hedge.step(ms(0)), Step::Ask(0));
+        hedge.add(2);
+        assert_eq!(hedge.step(ms(200)), Step::Ask(1));
+        hedge.failed(ms(210));
+        assert_eq!(hedge.step(ms(210)), Step::Ask(2));
+        assert_eq!(hedge.step(ms(210)), Step::WaitUntil(ms(2000)));
     }
 
     #[test]

@@ -4,16 +4,19 @@ use std::cmp::min;
 
 use super::{Answer, Asked, KEYS_MAX, KEYS_OCTETS_MAX, SERVICE_DEFAULT, What};
 use crate::{
-    policy::{Decision, Question, Reason},
+    policy::{Decision, Question, Reason, Rule},
     view::View,
 };
 
 /// Seconds for which an instance may admit somebody when every appliance is gone: an outage that begins on a Friday is
-/// over by then. A grant that ends earlier ends the answer as well.
+/// over by then. A grant or an account that ends earlier ends the answer as well.
 pub const ALLOW_VALID_S: u64 = 7 * 86_400;
 /// Seconds for which a denial is remembered. It only spares the person the wrong explanation: without an answer nobody
 /// comes in either.
 pub const DENY_VALID_S: u64 = 3600;
+
+/// Most characters of an answer's rule and of its sentence.
+const TEXT_CHARS_MAX: usize = 512;
 
 /// Answers a question of `host`, a name as [`Access::host`](crate::policy::Access::host) takes it. `stale` as for [`Question`]. The age of the data is
 /// not known here: see [`Answer::aged`].
@@ -21,14 +24,17 @@ pub fn answer(view: &View, host: &str, asked: &Asked, now_s: u64, stale: bool) -
     let access = &view.access;
     let decision = access.decide(&Question { user: &asked.user, host, service: &asked.service, now_s, stale });
     let host = access.host(host).map_or_else(|_| host.to_owned(), |host| host.short());
-    let until = decision.rule.as_ref().and_then(|rule| rule.grant()?.until).filter(|_| decision.is_allowed());
-    let gives_keys = asked.what == What::Keys && asked.service == SERVICE_DEFAULT && decision.is_allowed();
+    let of_grant = decision.rule.as_ref().and_then(Rule::grant).and_then(|grant| grant.until);
+    let of_account = access.barred_from(&asked.user, now_s);
+    let until = of_grant.into_iter().chain(of_account).min().filter(|_| decision.is_allowed());
+    let is_sshd = asked.service.eq_ignore_ascii_case(SERVICE_DEFAULT);
+    let gives_keys = asked.what == What::Keys && is_sshd && decision.is_allowed();
     let (keys, keys_left_out) = if gives_keys { bounded(access.keys(&asked.user)) } else { (Vec::new(), 0) };
     Answer {
-        sentence: sentence(asked, &host, &decision),
+        sentence: cut(sentence(asked, &host, &decision)),
         verdict: decision.verdict,
         reason: decision.reason.as_str().into(),
-        rule: decision.rule.as_ref().map(ToString::to_string),
+        rule: decision.rule.as_ref().map(ToString::to_string).map(cut),
         known: decision.reason != Reason::UnknownUser,
         host,
         epoch: decision.position.epoch,
@@ -57,6 +63,17 @@ fn sentence(asked: &Asked, host: &str, decision: &Decision) -> String {
     } else {
         format!("{user} may not use {service} on {host}: {}{rule}", decision.reason.sentence())
     }
+}
+
+/// A text of bounded length: a DN may be long.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+        // In place of the last character, so that an end that is missing is seen.
+        let end = text.get(..end).and_then(|text| text.char_indices().next_back()).map_or(0, |(at, _)| at);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// As many keys as an answer holds, and how many are left out.
@@ -159,6 +176,39 @@ mod tests {
         assert_eq!((early.until, early.valid_for_s), (Some(NOW + 60), 60));
         let late = answer(&view, HOST, &asked("alice", What::Keys), NOW + 60, false);
         assert_eq!((late.reason.as_str(), late.keys.len(), late.until), ("grant_expired", 0, None));
+    }
+
+    #[test]
+    fn an_answer_does_not_outlive_the_account() {
+        let view = |until: Option<u64>| {
+            let day = (NOW / 86_400 + 2).to_string();
+            let of_ada = json!([["objectClass", ["posixAccount"]], ["uid", ["ada"]], ["shadowExpire", [day]]]);
+            let id = "597ae2f6-16a6-1027-98f4-000000000009";
+            let ada = json!({ "id": id, "dn": "uid=ada", "attributes": of_ada, "source": "directory" });
+            let grant = json!({ "name": "g", "who": ["ada"], "on": ["*"], "until": until, "by": "t", "why": "t",
+                "source": "api" });
+            let host = json!({ "product": "acme", "name": "dev-mysql01", "zone": "us-east-1b", "region": "us-east-1",
+                "private_ip": "10.0.0.9", "source": "api" });
+            let rows = [
+                Row::Entry(Arc::new(serde_json::from_value(ada).unwrap())),
+                Row::Grant(Arc::new(serde_json::from_value(grant).unwrap())),
+                Row::Host(Arc::new(serde_json::from_value(host).unwrap())),
+            ];
+            View::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()))
+        };
+        let end = (NOW / 86_400 + 2) * 86_400;
+        for (of_grant, until) in [(None, end), (Some(end + 9), end), (Some(NOW + 60), NOW + 60)] {
+            let answer = answer(&view(of_grant), HOST, &asked("ada", What::Keys), NOW, false);
+            assert_eq!((answer.until, answer.valid_for_s), (Some(until), until - NOW));
+        }
+    }
+
+    #[test]
+    fn texts_have_a_greatest_length() {
+        let short = "é".repeat(TEXT_CHARS_MAX);
+        assert_eq!(cut(short.clone()), short);
+        let long = cut(format!("{short}x"));
+        assert_eq!((long.chars().count(), long.chars().next_back()), (TEXT_CHARS_MAX, Some('…')));
     }
 
     #[test]

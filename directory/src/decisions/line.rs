@@ -24,7 +24,7 @@ pub struct Line {
     /// Unix milliseconds of a note; a decision has its own `when`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noted: Option<u64>,
-    /// What is to be said about the log: a torn line that was cut off.
+    /// What is to be said about the log: a torn line that was cut off, or losses that no decision followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<CompactString>,
     /// How many equal decisions this line stands for.

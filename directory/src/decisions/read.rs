@@ -95,6 +95,13 @@ pub fn search(dir: &Path, query: &Query) -> io::Result<Vec<Line>> {
     Ok(found)
 }
 
+/// What stands between two newlines.
+enum Piece {
+    Line(Vec<u8>),
+    /// More than a line can have. It is not held in memory.
+    Damage,
+}
+
 /// The lines of a file from its end.
 struct Backward {
     file: File,
@@ -110,28 +117,40 @@ impl Backward {
         let start = file.seek(SeekFrom::End(0))?;
         let mut lines = Self { file, start, held: Vec::new(), block_begins: false };
         // What stands behind the last newline is being written at this moment, or torn.
-        lines.next_line()?;
+        lines.piece()?;
         Ok(lines)
     }
 
-    /// The line before the last one returned, without its newline. A line longer than any of ours is an error.
+    /// The line before the last one returned, without its newline. What is longer than any line of ours is passed over.
     fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.block_begins = false;
+        loop {
+            match self.piece()? {
+                Some(Piece::Line(line)) => return Ok(Some(line)),
+                Some(Piece::Damage) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// What stands between the last newline and the one before it.
+    fn piece(&mut self) -> io::Result<Option<Piece>> {
+        let mut damage = false;
         loop {
             if let Some(at) = self.held.iter().rposition(|octet| *octet == b'\n') {
                 let line = self.held.split_off(at + 1);
                 self.held.truncate(at);
-                return Ok(Some(line));
+                return Ok(Some(if damage { Piece::Damage } else { Piece::Line(line) }));
             }
             if self.start == 0 {
                 let line = std::mem::take(&mut self.held);
-                return Ok((!line.is_empty()).then_some(line));
+                return Ok((!line.is_empty() && !damage).then_some(Piece::Line(line)));
             }
             if self.held.len() > LINE_MAX {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a line of the decision log is longer than 32 KiB",
-                ));
+                damage = true;
+            }
+            if damage {
+                self.held.clear();
             }
             let size = BLOCK.min(self.start);
             self.start -= size;
@@ -156,7 +175,7 @@ pub struct Verified {
     pub decisions: u64,
     /// Decisions that were lost, as the lines tell.
     pub lost: u64,
-    /// Notes about torn ends.
+    /// Notes about torn ends and losses.
     pub notes: u64,
     /// Number of the oldest line; older files were removed to keep the limit unless it is 0.
     pub first: Option<u64>,
@@ -186,12 +205,20 @@ pub enum Broken {
     Io(#[from] io::Error),
 }
 
-/// Walks the whole chain, oldest line first, and names the first break.
+/// Walks the whole chain, oldest line first, and names the first break. Files that the writer removes meanwhile to keep
+/// its limit are none.
 pub fn verify(dir: &Path) -> Result<Verified, Broken> {
     let mut sum = Verified { hash: NO_HASH.into(), ..Verified::default() };
     for (number, _) in segments(dir)? {
         let path = path_of(dir, number);
-        let mut reader = BufReader::new(File::open(&path)?);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && begins_after(dir, number)? => {
+                sum = Verified { hash: NO_HASH.into(), ..Verified::default() };
+                continue;
+            }
+            other => other?,
+        };
+        let mut reader = BufReader::new(file);
         let mut at = 0;
         let broken = |line, why: String| Broken::Line { file: format!("{number:010}.jsonl"), line, why };
         loop {
@@ -218,6 +245,11 @@ pub fn verify(dir: &Path) -> Result<Verified, Broken> {
         sum.files += 1;
     }
     Ok(sum)
+}
+
+/// Whether all files up to this number are gone: rotation takes the oldest first, others take any.
+fn begins_after(dir: &Path, number: u64) -> io::Result<bool> {
+    Ok(segments(dir)?.front().is_some_and(|(oldest, _)| *oldest > number))
 }
 
 impl Verified {

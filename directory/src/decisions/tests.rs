@@ -225,6 +225,77 @@ fn a_disk_that_refuses_is_counted_and_the_chain_goes_on_when_it_works_again() {
 }
 
 #[test]
+fn losses_with_no_later_decision_are_told_by_a_note() {
+    let dir = written(&["ada"]);
+    let log = Decisions::open(dir.path(), SIZE_MIN).unwrap();
+    // As after a burst: the queue is empty again, and nobody decides anything more.
+    log.0.untold.fetch_add(3, Relaxed);
+    assert!(log.flush(LONG));
+    let sum = verify(dir.path()).unwrap();
+    assert_eq!((sum.lost, sum.notes, sum.decisions), (3, 1, 1));
+    assert!(log.flush(LONG));
+    assert_eq!(verify(dir.path()).unwrap().lines, 2, "it is told once");
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_at_the_start_ends_nothing() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("decisions");
+    fs::write(&dir, "in the way").unwrap();
+    let log = Decisions::open(&dir, SIZE_MIN).unwrap();
+    log.record(entry("ada", 1));
+    assert!(log.flush(LONG));
+    assert_eq!((log.counters().lost.load(Relaxed), log.head().n), (1, None));
+    assert!(log.counters().failed.load(Relaxed) >= 2);
+    fs::remove_file(&dir).unwrap();
+    log.record(entry("grace", 2));
+    assert!(log.flush(LONG));
+    let sum = verify(&dir).unwrap();
+    assert_eq!((sum.decisions, sum.lost), (1, 1));
+}
+
+#[test]
+fn waiting_for_a_writer_that_stands_still_has_an_end() {
+    let (queue, _entries) = sync_channel(1);
+    let (untold, counters) = (Arc::default(), Arc::default());
+    let head = Arc::new(Mutex::new(Head { n: None, hash: NO_HASH.into() }));
+    let log = Decisions(Arc::new(Shared { queue, untold, counters, head }));
+    log.record(entry("ada", 1));
+    let began = Instant::now();
+    assert!(!log.flush(Duration::from_millis(50)));
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_damaged_stretch_hides_nothing_but_itself() {
+    let dir = written(&["ada", "grace"]);
+    let lines = fs::read(only_file(&dir)).unwrap();
+    let first = lines.iter().position(|octet| *octet == b'\n').unwrap() + 1;
+    // Zeros, as a file system leaves them after a crash: in the middle, at the end, and at both.
+    let zeros = vec![0; 200_000];
+    let middle = [&lines[..first], &zeros, b"\n", &lines[first..]].concat();
+    let end = [&lines[..], &zeros].concat();
+    let begin = [&zeros, b"\n".as_slice(), &lines].concat();
+    for damaged in [&middle, &end, &begin, &[&middle[..], &zeros].concat()] {
+        fs::write(only_file(&dir), damaged).unwrap();
+        let found = search(dir.path(), &Query { limit: 10, ..Query::default() }).unwrap();
+        assert_eq!(users(&found), ["grace", "ada"]);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_loses_no_decision() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("0000000000.jsonl")).unwrap();
+    let counters = Counters::default();
+    let mut files = writer::Files::none(dir.path(), 0);
+    files.pretend_oldest(0, 1);
+    assert!(files.begin(&counters).is_ok());
+    assert_eq!((counters.failed.load(Relaxed), counters.removed.load(Relaxed)), (1, 0));
+    assert!(dir.path().join("0000000001.jsonl").exists());
+}
+
+#[test]
 fn long_and_odd_texts_are_cut_and_kept() {
     let dir = TempDir::new().unwrap();
     let log = Decisions::open(dir.path(), SIZE_MIN).unwrap();

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use compact_str::{CompactString, format_compact};
@@ -26,6 +26,8 @@ use super::{
 const BATCH_MAX: usize = 1024;
 /// Files among which the limit is divided.
 const FILES: u64 = 8;
+/// How long losses wait for a decision whose line tells of them; then a note does.
+const TELL_AFTER: Duration = Duration::from_secs(5);
 
 /// The files of the log, newest last: (number, octets).
 pub(super) fn segments(dir: &Path) -> io::Result<VecDeque<(u64, u64)>> {
@@ -34,8 +36,12 @@ pub(super) fn segments(dir: &Path) -> io::Result<VecDeque<(u64, u64)>> {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|name| name.parse().ok());
-        if let Some(number) = number {
-            found.push((number, entry.metadata()?.len()));
+        let Some(number) = number else { continue };
+        match entry.metadata() {
+            Ok(meta) => found.push((number, meta.len())),
+            // The writer removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     found.sort_unstable();
@@ -97,11 +103,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Finds the end of the chain. A torn line is cut off; a damaged end is left as it is, and a new file begins.
-    pub(super) fn open(dir: &Path, max_bytes: u64, counters: &Counters) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let mut segments = segments(dir)?;
-        let mut files = Self {
+    /// As long as the folder cannot be used.
+    pub(super) fn none(dir: &Path, max_bytes: u64) -> Self {
+        Self {
             dir: dir.to_owned(),
             max_bytes,
             file: None,
@@ -109,7 +113,14 @@ impl Files {
             next: 0,
             previous: NO_HASH.into(),
             note: None,
-        };
+        }
+    }
+
+    /// Finds the end of the chain. A torn line is cut off; a damaged end is left as it is, and a new file begins.
+    pub(super) fn open(dir: &Path, max_bytes: u64, counters: &Counters) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let mut segments = segments(dir)?;
+        let mut files = Self::none(dir, max_bytes);
         let mut newest = true;
         let mut append = false;
         for (number, size) in segments.iter_mut().rev() {
@@ -141,6 +152,11 @@ impl Files {
         }
         files.segments = segments;
         Ok(files)
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_oldest(&mut self, number: u64, size: u64) {
+        self.segments.push_front((number, size));
     }
 
     pub(super) fn head(&self) -> Head {
@@ -177,16 +193,24 @@ impl Files {
     }
 
     /// Begins a file and removes old ones, so that all stay below the limit when this one is full.
-    fn begin(&mut self, counters: &Counters) -> io::Result<()> {
+    pub(super) fn begin(&mut self, counters: &Counters) -> io::Result<()> {
         let number = self.segments.back().map_or(0, |(number, _)| number + 1);
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(path_of(&self.dir, number))?;
         File::open(&self.dir)?.sync_all()?;
         self.file = Some(file);
         self.segments.push_back((number, 0));
         while self.segments.iter().map(|(_, size)| size).sum::<u64>() + self.max_bytes / FILES > self.max_bytes {
-            let Some((oldest, _)) = self.segments.pop_front() else { break };
-            fs::remove_file(path_of(&self.dir, oldest))?;
-            counters.removed.fetch_add(1, Relaxed);
+            let Some((oldest, size)) = self.segments.pop_front() else { break };
+            match fs::remove_file(path_of(&self.dir, oldest)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    // The new lines matter more than the limit; the next file that is begun tries again.
+                    counters.failed.fetch_add(1, Relaxed);
+                    tracing::error!(dir = %self.dir.display(), file = oldest, %error, "an old file of the decision log cannot be removed");
+                    self.segments.push_front((oldest, size));
+                    break;
+                }
+                _ => drop(counters.removed.fetch_add(1, Relaxed)),
+            }
         }
         Ok(())
     }
@@ -248,12 +272,14 @@ impl Writer {
         }
     }
 
-    /// Waits for a first entry, then for others until the window closes.
+    /// Waits for a first entry, then for others until the window closes. While losses are untold the first is not waited
+    /// for without end.
     fn collect(&self) -> (Batch, Vec<SyncSender<()>>, bool) {
         let mut batch = Batch::default();
         let mut closes = None;
         loop {
             let message = match closes {
+                None if self.untold.load(Relaxed) > 0 => self.entries.recv_timeout(TELL_AFTER),
                 None => self.entries.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.entries.recv_timeout(Instant::saturating_duration_since(&at, Instant::now())),
             };
@@ -285,7 +311,7 @@ impl Writer {
         *self.head.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = self.files.head();
     }
 
-    /// Writes lines, the first of them with the number of lost decisions.
+    /// Writes lines, the first of them with the number of lost decisions. A note carries it where there is no decision.
     fn append(&mut self, lines: &mut Vec<Line>, untold: u64) -> io::Result<()> {
         if self.stale {
             // After a failed write nobody knows what the file holds: find the end of the chain anew.
@@ -295,10 +321,11 @@ impl Writer {
         if let Some(note) = self.files.note.take() {
             lines.insert(0, Line { note: Some(note), noted: Some(now_ms()), ..blank(None) });
         }
-        let Some(first) = lines.first_mut() else {
-            self.untold.fetch_add(untold, Relaxed);
-            return Ok(());
-        };
+        if lines.is_empty() && untold > 0 {
+            let note = Some("decisions before this were not written".into());
+            lines.push(Line { note, noted: Some(now_ms()), ..blank(None) });
+        }
+        let Some(first) = lines.first_mut() else { return Ok(()) };
         first.lost = untold;
         self.files.append(lines, &self.counters)
     }

@@ -12,6 +12,9 @@ use inventory::{Edit, Entry, EntryId, Row, RowKey, State};
 
 use super::{entry, names};
 
+/// Entries beyond which the names below a renamed one are made anew on another thread.
+const HERE_MAX: usize = 5000;
+
 /// What has been told since the last proposal.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -85,6 +88,19 @@ impl Changes {
         let mut edits: Vec<Edit> = gone.map(|id| Edit::Remove(RowKey::Entry(*id))).collect();
         edits.extend(put.into_iter().chain(self.followers(state)).map(|entry| Edit::Put(Row::Entry(entry))));
         edits
+    }
+
+    /// [`Changes::edits`], on a thread for blocking work where it takes long.
+    pub(super) async fn edits_aside(self, state: Arc<State>) -> Result<Vec<Edit>, tokio::task::JoinError> {
+        if state.entry_count() <= HERE_MAX || !self.renames(&state) {
+            return Ok(self.edits(&state));
+        }
+        tokio::task::spawn_blocking(move || self.edits(&state)).await
+    }
+
+    /// Whether an entry has another name than in `state`, so that [`Changes::edits`] looks at all.
+    fn renames(&self, state: &State) -> bool {
+        self.put.values().any(|new| state.entry(new.id).is_some_and(|old| old.dn != new.dn))
     }
 
     /// Entries that nothing was told of but whose names change, because one above them was renamed.
@@ -164,9 +180,11 @@ pub(super) mod tests {
             an_entry(4, "uid=d,ou=aa,dc=x", 1),
         ]);
         let mut changes = Changes::default();
+        assert!(!changes.renames(&state));
         // First the inner one, then the outer one; the server names the inner one as it was called at that time.
         assert!(changes.put(&state, an_entry(2, "ou=bee,ou=a,dc=x", 2)));
         assert!(changes.put(&state, an_entry(1, "ou=z,dc=x", 3)));
+        assert!(changes.renames(&state));
         let expected = ["ou=z,dc=x", "ou=bee,ou=z,dc=x", "uid=c,ou=bee,ou=z,dc=x", "uid=d,ou=aa,dc=x"];
         assert_eq!(names_after(&changes, &state), expected);
     }

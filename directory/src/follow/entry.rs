@@ -88,16 +88,16 @@ pub(super) fn filed(id: EntryId, dn: Box<str>, attributes: Vec<Attribute>) -> En
     Entry { id, dn, attributes: attributes.into(), source: DIRECTORY.into() }
 }
 
-/// An entry under the identity that its attributes give: entryUUID (RFC 4530), nsUniqueId of 389-ds, objectGUID of
-/// Active Directory; else one made of its DN.
+/// An entry under the identity that its attributes give: nsUniqueId of 389-ds, which its sync names entries by even where
+/// a plugin gives them an entryUUID as well; entryUUID (RFC 4530); objectGUID of Active Directory; else one made of its DN.
 pub(crate) fn identified(dn: Box<str>, attributes: Vec<Attribute>) -> Entry {
     let mut entry = filed(EntryId([0; 16]), dn, attributes);
     let unique = |text: &str| {
         let digits: Vec<u8> = text.bytes().filter(|octet| *octet != b'-').map(|o| o.to_ascii_lowercase()).collect();
         data_encoding::HEXLOWER.decode(&digits).ok().and_then(|octets| octets.try_into().ok()).map(EntryId)
     };
-    let given = entry.text("entryUUID").and_then(|text| text.parse().ok());
-    let given = given.or_else(|| entry.text("nsUniqueId").and_then(unique));
+    let given = entry.text("nsUniqueId").and_then(unique);
+    let given = given.or_else(|| entry.text("entryUUID").and_then(|text| text.parse().ok()));
     let guid =
         |entry: &Entry| entry.values("objectGUID").first().and_then(|v| v.0.as_ref().try_into().ok()).map(EntryId);
     entry.id = given.or_else(|| guid(&entry)).unwrap_or_else(|| of_name(&entry.dn));
@@ -183,6 +183,11 @@ mod tests {
         let uuid = "597ae2f6-16a6-1027-98f4-d28b5365dc14";
         assert_eq!(with("entryUUID", uuid.as_bytes()).to_string(), uuid);
         assert_eq!(with("nsuniqueid", b"597AE2F6-16A61027-98F4D28B-5365DC14").to_string(), uuid);
+        // As the sync of 389-ds names it, whatever a plugin adds.
+        let value = |text: &str| [Value::from(text)].into();
+        let unique = Attribute("nsUniqueId".into(), value("597ae2f6-16a61027-98f4d28b-5365dc14"));
+        let other = Attribute("entryUUID".into(), value("01010101-0101-0101-0101-010101010101"));
+        assert_eq!(identified("uid=ada".into(), vec![other, unique]).id.to_string(), uuid);
         assert_eq!(with("objectGUID", b"0123456789abcdef"), EntryId(*b"0123456789abcdef"));
         let made = with("cn", b"Ada");
         assert_eq!(made, identified("UID=Ada, dc=acme".into(), vec![]).id);

@@ -94,7 +94,9 @@ impl Refresh {
                     _ => Arc::new(sent),
                 };
                 self.octets = self.octets.saturating_add(entry::octets_of(&sent));
-                self.entries.insert(id, sent);
+                if let Some(before) = self.entries.insert(id, sent) {
+                    self.octets = self.octets.saturating_sub(entry::octets_of(&before));
+                }
                 if self.entries.len() > self.entries_max {
                     return Err(BadRefresh::Many(self.entries_max));
                 }
@@ -136,7 +138,9 @@ impl Refresh {
     }
 
     fn delete(&mut self, id: EntryId) -> Result<(), BadRefresh> {
-        self.entries.remove(&id);
+        if let Some(gone) = self.entries.remove(&id) {
+            self.octets = self.octets.saturating_sub(entry::octets_of(&gone));
+        }
         self.present.remove(&id);
         self.deleted.insert(id);
         if self.deleted.len() > self.entries_max { Err(BadRefresh::Many(self.entries_max)) } else { Ok(()) }
@@ -236,6 +240,18 @@ mod tests {
         refresh.info(&SyncInfo::IdSet { cookie: None, deletes: true, ids: vec![id(2)] }).unwrap();
         assert_eq!(refresh.info(&DELETE_END), Ok(true));
         assert_eq!(edits(refresh, &state).len(), 2);
+    }
+
+    #[test]
+    fn what_is_sent_twice_or_deleted_is_not_counted_twice() {
+        let state = a_state([]);
+        let mut refresh = Refresh::new(true, 10);
+        for csn in 1..4 {
+            refresh.entry(&state, What::Add, an_entry(2, "uid=b,dc=x", csn)).unwrap();
+        }
+        assert_eq!(refresh.octets, entry::octets_of(&an_entry(2, "uid=b,dc=x", 1)));
+        refresh.entry(&state, What::Delete, an_entry(2, "uid=b,dc=x", 4)).unwrap();
+        assert_eq!(refresh.octets, 0);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     control::{self, BadSync, PAGED, SYNC_DONE, SYNC_INFO, SYNC_STATE, SyncDone, SyncInfo, SyncState},
     entry,
     gate::Link,
+    range,
 };
 
 /// Entries of one page.
@@ -162,13 +163,17 @@ pub(super) async fn list(
         let page = PagedResults { size: PAGE, cookie: std::mem::take(&mut cookie) };
         let controls = if paged { vec![RawControl::from(page)] } else { Vec::new() };
         let mut search = Search::start(connection, request, controls, Some(limit)).await.map_err(Unlisted::Failed)?;
+        let mut in_parts = Vec::new();
         let result = loop {
             match search.next().await.map_err(Unlisted::Failed)? {
                 Item::Entry(tag, _) => {
                     let wrong = |why| Unlisted::Failed(format!("the server sent an entry, but {why}"));
                     let (dn, attributes) = entry::parse(*tag).map_err(wrong)?;
-                    found.push(entry::identified(dn, attributes));
-                    if found.len() > entries_max {
+                    match range::is_in_parts(&attributes) {
+                        true => in_parts.push((dn, attributes)),
+                        false => found.push(entry::identified(dn, attributes)),
+                    }
+                    if found.len() + in_parts.len() > entries_max {
                         return Err(Unlisted::Many(entries_max));
                     }
                 }
@@ -182,6 +187,11 @@ pub(super) async fn list(
         if paged && let Some(value) = value(&result.ctrls, PAGED) {
             let wrong = |why| Unlisted::Failed(format!("the server sent a paged-results control that is wrong: {why}"));
             cookie = control::page_cookie(value).map_err(wrong)?;
+        }
+        drop(search);
+        for (dn, attributes) in in_parts {
+            let attributes = range::complete(connection, &dn, attributes, limit).await.map_err(Unlisted::Failed)?;
+            found.push(entry::identified(dn, attributes));
         }
         if cookie.is_empty() {
             return Ok(found);

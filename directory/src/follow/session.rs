@@ -246,7 +246,8 @@ impl Session {
             return Ok(());
         }
         let state = self.job.keeper.state();
-        let mut edits = changes.edits(&state);
+        let edits = changes.edits_aside(state.clone()).await;
+        let mut edits = edits.map_err(|_| End::Failed("the node is stopping".into()))?;
         let row = self.job.cookie_row(&self.cookie);
         let news = row.filter(|row| state.cookie(inventory::entry::DIRECTORY) != Some(row));
         if edits.is_empty() && !(always && news.is_some()) {

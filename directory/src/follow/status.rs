@@ -1,7 +1,9 @@
 //! How the following of the source goes: written by its task, read by status, metrics and decisions.
 //!
 //! The age of what we have is counted from the last time at which we knew that we were in step with the source. It is
-//! kept in a small file as well, so that a restart during an outage does not make old content look new, or unknown.
+//! kept in a small file as well, so that a restart during an outage does not make old content look new, or unknown. Where
+//! that file is gone or torn, it counts from the newest change that came from the source; and if none is remembered, from
+//! [`LONG_AGO_MS`]: content of unknown age is old.
 
 use std::{
     fs,
@@ -13,11 +15,15 @@ use std::{
     time::SystemTime,
 };
 
+use inventory::{State, entry::DIRECTORY};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 /// How often the file is written at most, in milliseconds.
 const KEEP_EVERY_MS: u64 = 30_000;
+
+/// Since when content of unknown age is counted, in Unix milliseconds: long before any limit.
+const LONG_AGO_MS: u64 = 1;
 
 /// What the following is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +121,7 @@ impl Status {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How old what we have may be; `None` when it was never known to be in step. No lock, no disk.
+    /// How old what we have may be; `None` when there is nothing. No lock, no disk.
     pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
         let at = self.in_step_ms.load(Ordering::Relaxed);
         (at > 0).then(|| now_ms.saturating_sub(at))
@@ -139,6 +145,22 @@ impl Status {
     /// Waits until somebody asks for the next attempt.
     pub(crate) async fn retried(&self) {
         self.retry.notified().await;
+    }
+
+    /// Notes what is served at the start. Entries whose age is not known are not taken for fresh.
+    pub(crate) fn serves(&self, state: &State) {
+        let entries = state.entry_count() as u64;
+        self.change(|report| report.entries = entries);
+        if entries == 0 || self.in_step_ms.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        let newest = state.history().rev().find(|set| set.author.who == DIRECTORY).map(|set| set.author.when_ms);
+        self.in_step_ms.fetch_max(newest.unwrap_or(0).max(LONG_AGO_MS), Ordering::Relaxed);
+        tracing::warn!(
+            entries,
+            ?newest,
+            "it is not known when the directory was last in step; it counts from its newest change"
+        );
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Report)) {
@@ -197,7 +219,11 @@ pub(crate) fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use inventory::{Author, ChangeSet, Row, RowChange};
+
+    use super::{super::changes::tests::an_entry, *};
 
     #[tokio::test]
     async fn the_age_survives_a_restart() {
@@ -215,6 +241,32 @@ mod tests {
         assert_eq!((again.age_ms(1_060_000), again.report().in_step_ms), (Some(60_000), Some(1_000_000)));
         fs::write(&file, "rubbish").unwrap();
         assert_eq!(Status::open(&file).age_ms(5), None);
+    }
+
+    #[test]
+    fn entries_of_unknown_age_are_not_fresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let torn = dir.path().join("in-step");
+        fs::write(&torn, "").unwrap();
+        let state = |who: &str| {
+            let one = Row::Entry(Arc::new(an_entry(1, "ou=a,dc=x", 1)));
+            let author = Author { who: who.into(), when_ms: 1_000_000, why: String::new() };
+            let rows = vec![RowChange { old: None, new: Some(one) }];
+            State::empty(1).apply(Arc::new(ChangeSet { epoch: 1, serial: 1, author, rows })).unwrap()
+        };
+        let age = |state: &State| {
+            let status = Status::open(&torn);
+            status.serves(state);
+            status.age_ms(1_060_000)
+        };
+        assert_eq!(age(&State::empty(1)), None);
+        assert_eq!(age(&state(DIRECTORY)), Some(60_000));
+        // A change by somebody else says nothing of the source.
+        assert_eq!(age(&state("alice via socket")), Some(1_060_000 - LONG_AGO_MS));
+        let known = Status::default();
+        known.in_step_ms.store(1_050_000, Ordering::Relaxed);
+        known.serves(&state(DIRECTORY));
+        assert_eq!(known.age_ms(1_060_000), Some(10_000));
     }
 
     #[test]

@@ -32,11 +32,18 @@ struct Stamp {
     inode: (u64, u64),
     length: u64,
     modified: Option<SystemTime>,
+    /// Seconds and nanoseconds of the change of the inode: tools that set the old time of a file again leave a trace here.
+    changed: (i64, i64),
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let meta = fs::metadata(path).ok()?;
-    Some(Stamp { inode: (meta.dev(), meta.ino()), length: meta.len(), modified: meta.modified().ok() })
+    Some(Stamp {
+        inode: (meta.dev(), meta.ino()),
+        length: meta.len(),
+        modified: meta.modified().ok(),
+        changed: (meta.ctime(), meta.ctime_nsec()),
+    })
 }
 
 /// Keeps the directory as the file is until `shutdown`. `reload` (woken by `notify_one`) reads it at once.
@@ -48,9 +55,9 @@ pub async fn follow(
     shutdown: CancellationToken,
 ) {
     let mut watch = Watch { path, keeper, status, applied: false, waiting: None };
-    let entries = watch.keeper.state().entry_count() as u64;
     let source = watch.path.display().to_string();
-    watch.status.change(|report| (report.entries, report.source) = (entries, source));
+    watch.status.serves(&watch.keeper.state());
+    watch.status.change(|report| report.source = source);
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = watch.run(&reload) => {}
@@ -166,5 +173,32 @@ impl Watch {
             report.discarded += 1;
             report.faults = told;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_file_with_its_former_length_and_time_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("people.ldif");
+        fs::write(&path, "one").unwrap();
+        let before = stamp(&path).unwrap();
+        let began = Instant::now();
+        loop {
+            fs::write(&path, "two").unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(before.modified.unwrap()).unwrap();
+            let now = stamp(&path).unwrap();
+            assert_eq!((now.inode, now.length, now.modified), (before.inode, before.length, before.modified));
+            // Clocks of file systems go in steps of some milliseconds.
+            if now != before {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
     }
 }

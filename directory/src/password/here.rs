@@ -46,7 +46,8 @@ impl Inner {
         if !hashes.is_empty() {
             self.hashes.store(true, Relaxed);
         }
-        let verifier = found.filter(|_| !all && self.upstream.is_some()).and_then(|entry| self.verifiers.of(entry));
+        let verifier =
+            found.filter(|_| !all && self.upstream.is_some()).and_then(|entry| self.verifiers.of(entry, now_s()));
         let something = !hashes.is_empty() || verifier.is_some();
         let Some(entry) = found.filter(|_| something) else {
             if let Offline::Busy = self.hash(move || spend(&password)).await {

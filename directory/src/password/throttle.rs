@@ -1,15 +1,17 @@
 //! How fast somebody may guess: a growing delay per (user, source), and a limit on failures per source.
 //!
 //! Nobody is ever locked: a delay ends at [`DELAY_MAX`], and it concerns one source. Attempts that run at the same time
-//! count before they are judged once there was a failure, so that opening many connections gains nothing. Both tables
-//! are bounded; when one is full, who has failed least is forgotten.
+//! count before they are judged once there was a failure, so that opening many connections gains nothing. The limit of a
+//! source does not concern who lately came in from there: one guesser behind a gateway must not shut out all others. All
+//! tables are bounded; when one is full, of some taken at random the one that has failed least is forgotten.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
+    hash::{BuildHasher, Hash},
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
+
+use indexmap::IndexMap;
 
 /// Failures before the first delay.
 const FREE: u32 = 3;
@@ -30,6 +32,9 @@ const SOURCE_PER_S: i64 = 2;
 pub(super) const USERS_MAX: usize = 16_384;
 /// Sources that are remembered.
 pub(super) const SOURCES_MAX: usize = 8192;
+/// (user, source) pairs that came in lately and are remembered, and for how many milliseconds: a working day.
+pub(super) const WELCOME_MAX: usize = 16_384;
+const WELCOME_MS: u64 = 12 * 3600 * 1000;
 /// How many are compared when one has to be forgotten.
 const SAMPLE: usize = 16;
 
@@ -86,8 +91,12 @@ impl Source {
 /// The tables. Time is in milliseconds on any clock that does not go back.
 #[derive(Default)]
 pub(super) struct Throttle {
-    users: HashMap<(User, IpAddr), Attempts>,
-    sources: HashMap<IpAddr, Source>,
+    users: IndexMap<(User, IpAddr), Attempts>,
+    sources: IndexMap<IpAddr, Source>,
+    /// When a pair came in last.
+    welcome: IndexMap<(User, IpAddr), u64>,
+    /// How often a victim was chosen.
+    choices: u64,
     /// Entries forgotten because a table was full.
     pub(super) forgotten: u64,
 }
@@ -113,25 +122,28 @@ fn delay_ms(failures: u32) -> u64 {
     }
 }
 
-/// Makes room for one more: what `over` says is over goes, else the one of a sample that has failed least.
+/// Makes room for one more: what `over` says is over goes, else the one of a sample that has failed least. The sample is
+/// taken where nobody can foresee: the table's own hasher has a secret key. Gives how many went that were not over.
 fn room<K: Hash + Eq + Copy, V>(
-    table: &mut HashMap<K, V>,
+    table: &mut IndexMap<K, V>,
     max: usize,
+    choices: &mut u64,
     over: impl Fn(&V) -> bool,
     weight: impl Fn(&V) -> u64,
 ) -> u64 {
     if table.len() < max {
         return 0;
     }
-    let sample: Vec<(K, bool, u64)> = table.iter().take(SAMPLE).map(|(k, v)| (*k, over(v), weight(v))).collect();
-    let gone = sample.iter().filter(|(_, over, _)| *over).count();
+    *choices += 1;
+    let place = |at: usize| table.hasher().hash_one((*choices, at)) % table.len() as u64;
+    let sample = (0..SAMPLE).filter_map(|at| table.get_index(usize::try_from(place(at)).ok()?));
+    let sample: Vec<(K, bool, u64)> = sample.map(|(k, v)| (*k, over(v), weight(v))).collect();
+    let mut gone = false;
     for (key, ..) in sample.iter().filter(|(_, over, _)| *over) {
-        table.remove(key);
+        gone |= table.swap_remove(key).is_some();
     }
-    if gone == 0
-        && let Some((key, ..)) = sample.iter().min_by_key(|(.., weight)| *weight)
-    {
-        table.remove(key);
+    if !gone && let Some((key, ..)) = sample.iter().min_by_key(|(.., weight)| *weight) {
+        table.swap_remove(key);
         return 1;
     }
     0
@@ -141,17 +153,18 @@ impl Throttle {
     /// Whether an attempt may be judged, and when.
     pub(super) fn admit(&mut self, user: &str, source: IpAddr, now: u64) -> Admission {
         let source = network(source);
+        let key = (key(user), source);
+        let is_welcome = self.is_welcome(&key, now);
         if let Some(known) = self.sources.get_mut(&source) {
             known.settle(now);
-            if known.failures >= SOURCE_BURST {
+            if known.failures >= SOURCE_BURST && !is_welcome {
                 return Admission::Refused;
             }
         }
-        let key = (key(user), source);
         if !self.users.contains_key(&key) {
             let over = |a: &Attempts| a.running == 0 && now.saturating_sub(a.seen) > FORGET_MS;
             let weight = |a: &Attempts| u64::from(a.failures) << 32 | u64::from(a.running);
-            self.forgotten += room(&mut self.users, USERS_MAX, over, weight);
+            self.forgotten += room(&mut self.users, USERS_MAX, &mut self.choices, over, weight);
         }
         let attempts = self.users.entry(key).or_default();
         if now.saturating_sub(attempts.seen) > FORGET_MS {
@@ -182,11 +195,14 @@ impl Throttle {
             if !self.sources.contains_key(&source) {
                 let over = |s: &Source| s.failures <= 0;
                 let weight = |s: &Source| s.failures.unsigned_abs();
-                self.forgotten += room(&mut self.sources, SOURCES_MAX, over, weight);
+                self.forgotten += room(&mut self.sources, SOURCES_MAX, &mut self.choices, over, weight);
             }
             let known = self.sources.entry(source).or_insert(Source { failures: 0, since: now });
             known.settle(now);
             known.failures += 1;
+        }
+        if outcome == Outcome::Right {
+            self.welcomes(key, now);
         }
         let Some(attempts) = self.users.get_mut(&key) else { return };
         attempts.running = attempts.running.saturating_sub(1);
@@ -199,8 +215,23 @@ impl Throttle {
             Outcome::Unjudged => {}
         }
         if attempts.running == 0 && attempts.failures == 0 {
-            self.users.remove(&key);
+            self.users.swap_remove(&key);
         }
+    }
+
+    /// Whether a pair came in lately.
+    fn is_welcome(&self, key: &(User, IpAddr), now: u64) -> bool {
+        self.welcome.get(key).is_some_and(|at| now.saturating_sub(*at) <= WELCOME_MS)
+    }
+
+    /// Takes note that a pair came in. Who is forgotten for it is under the limit of its source again, so it counts not as
+    /// a guesser who was forgotten.
+    fn welcomes(&mut self, key: (User, IpAddr), now: u64) {
+        if !self.welcome.contains_key(&key) {
+            let over = |at: &u64| now.saturating_sub(*at) > WELCOME_MS;
+            room(&mut self.welcome, WELCOME_MAX, &mut self.choices, over, |at| *at);
+        }
+        self.welcome.insert(key, now);
     }
 }
 
@@ -288,6 +319,47 @@ mod tests {
         assert!(matches!(throttle.admit("grace", "10.0.0.9".parse().unwrap(), 0), Admission::After(_)));
         assert_eq!(throttle.admit("grace", home(), 999), Admission::Refused);
         assert!(matches!(throttle.admit("grace", home(), 2000), Admission::After(_)));
+    }
+
+    #[test]
+    fn one_guesser_behind_a_gateway_does_not_shut_out_who_came_in_from_there() {
+        let mut throttle = Throttle::default();
+        assert!(matches!(throttle.admit("grace", home(), 0), Admission::After(_)));
+        throttle.settle("grace", home(), Outcome::Right, 0);
+        for at in 0..1000 {
+            let user = format!("user{at}");
+            if let Admission::After(_) = throttle.admit(&user, home(), 1) {
+                throttle.settle(&user, home(), Outcome::Wrong, 1);
+            }
+        }
+        assert_eq!(throttle.admit("ada", home(), 1), Admission::Refused);
+        assert_eq!(throttle.admit("grace", home(), 1), Admission::After(Duration::ZERO));
+        // Who guesses that person's password from there is slowed down all the same.
+        throttle.settle("grace", home(), Outcome::Wrong, 1);
+        let judged = (0..500)
+            .filter(|_| match throttle.admit("grace", home(), 1) {
+                Admission::After(_) => {
+                    throttle.settle("grace", home(), Outcome::Wrong, 1);
+                    true
+                }
+                _ => false,
+            })
+            .count();
+        assert!(judged <= 8, "{judged}");
+        // And it is forgotten.
+        let late = 2 + WELCOME_MS;
+        let key = (key("grace"), home());
+        assert!(throttle.is_welcome(&key, WELCOME_MS) && !throttle.is_welcome(&key, late));
+    }
+
+    #[test]
+    fn who_came_in_is_remembered_within_bounds() {
+        let mut throttle = Throttle::default();
+        for at in 0..2 * WELCOME_MAX as u64 {
+            throttle.settle(&format!("user{at}"), home(), Outcome::Right, at);
+        }
+        assert!(throttle.welcome.len() <= WELCOME_MAX, "{}", throttle.welcome.len());
+        assert!(throttle.is_welcome(&(key(&format!("user{}", 2 * WELCOME_MAX - 1)), home()), 2 * WELCOME_MAX as u64));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pass-through: the upstream judges a password by a simple bind.
 //!
-//! Each bind has a connection of its own and one short deadline. A server that does not answer is left alone from then
-//! on; a task asks it in the background whether it is back. So a dead upstream costs the logins of a few seconds one
+//! Each bind has a connection of its own and one short deadline. A server that does not answer, or says that it cannot
+//! (51, 52), is left alone from then on; any other code concerns one bind only. A task asks the server in the background whether it is back. So a dead upstream costs the logins of a few seconds one
 //! deadline, and those after them nothing.
 
 use std::{
@@ -33,6 +33,11 @@ const TURN: Duration = Duration::from_secs(1);
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_LAST: Duration = Duration::from_secs(15);
 
+/// Whether a code says that the server judges nobody now: busy, unavailable.
+fn is_out_of_service(code: u32) -> bool {
+    matches!(code, 51 | 52)
+}
+
 /// What the upstream says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
@@ -48,7 +53,8 @@ pub(super) enum Said {
     Busy,
 }
 
-/// Result codes (RFC 4511 appendix A.1) that are final, and what they mean. All others leave the question open.
+/// Result codes (RFC 4511 appendix A.1) that are final, and what they mean. All others leave the question open for this
+/// bind: one person's odd entry must not take the upstream from everybody.
 fn meaning(code: u32) -> Option<Said> {
     match code {
         0 => Some(Said::Yes),
@@ -127,7 +133,18 @@ impl Upstream {
                         self.took(began.elapsed());
                         return said;
                     }
-                    None => self.silence(server, format!("it answers a bind with code {code}")),
+                    None if is_out_of_service(code) => {
+                        self.silence(server, format!("it answers a bind with code {code}"));
+                    }
+                    None => {
+                        let url = &server.url;
+                        tracing::warn!(
+                            url,
+                            dn,
+                            code,
+                            "the upstream gives this bind no clear answer; the next server or what is here judges it"
+                        );
+                    }
                 },
                 Err(why) => self.silence(server, why),
             }
@@ -187,8 +204,8 @@ async fn ask_until_back(upstream: Weak<Upstream>, at: usize) {
             let found = ldap.search("", Scope::Base, "(objectClass=*)", vec!["1.1"]).await;
             let code = found.map_err(|error| error.to_string())?.1.rc;
             let _ = ldap.unbind().await;
-            // busy, unavailable; even a refusal shows that the server works.
-            if matches!(code, 51 | 52) { Err(format!("it answers with code {code}")) } else { Ok(()) }
+            // Even a refusal shows that the server works.
+            if is_out_of_service(code) { Err(format!("it answers with code {code}")) } else { Ok(()) }
         };
         match in_time(ask, Instant::now() + DEADLINE).await {
             Ok(()) => {
@@ -234,5 +251,6 @@ mod tests {
         for open in [1, 2, 3, 8, 10, 11, 13, 14, 51, 52, 80, 4096] {
             assert_eq!(meaning(open), None, "{open}");
         }
+        assert!(is_out_of_service(51) && is_out_of_service(52) && !is_out_of_service(80));
     }
 }

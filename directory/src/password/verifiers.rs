@@ -2,10 +2,15 @@
 //!
 //! After the upstream said yes, an argon2id hash of the password is kept, bound to a digest of what the entry says about
 //! its password. When the entry says something else (a new hash, time of change, lock), the verifier is gone at once.
+//! Where the account that we read with sees neither hash nor time of change, any change of the entry ends it: better one
+//! verifier too few than one that outlives its password. One that the upstream has not confirmed for [`AGE_MAX_S`] is
+//! gone as well.
 //!
 //! On disk: `verifiers`, JSON lines, only for this user to read; a line replaces the one before it with the same id.
 //! Lines are appended and synced by one thread, after the answer; when most are out of date the file is written anew and
 //! swapped in. A torn last line costs that verifier. At most [`PEOPLE_MAX`] are kept, the oldest go first.
+//! A file that cannot be read or written (a full disk) never ends the node: it goes on with what could be read, keeps
+//! new verifiers in memory, and writes all of them as soon as the disk takes them.
 
 use std::{
     collections::HashMap,
@@ -37,18 +42,18 @@ const SLACK: usize = 1000;
 /// Seconds for which a verifier that was confirmed is not made again.
 const CONFIRMED_S: u64 = 600;
 
-/// What an entry says about its password. It changes whenever the password, its age or a lock changes.
-const ABOUT: [&str; 9] = [
-    "userPassword",
-    "pwdChangedTime",
-    "pwdAccountLockedTime",
-    "pwdReset",
-    "shadowLastChange",
-    "nsAccountLock",
-    "krbLastPwdChange",
-    "pwdLastSet",
-    "sambaPwdLastSet",
-];
+/// Seconds after its last confirmation by the upstream at which a verifier is gone: 30 days.
+pub(super) const AGE_MAX_S: u64 = 30 * 86_400;
+/// Seconds after which a confirmation is written to the file, so that the age survives a restart: a day.
+const REMEMBER_S: u64 = 86_400;
+
+/// What tells that a password changed.
+const PASSWORD: [&str; 6] =
+    ["userPassword", "pwdChangedTime", "shadowLastChange", "krbLastPwdChange", "pwdLastSet", "sambaPwdLastSet"];
+/// What tells of locks.
+const LOCKS: [&str; 3] = ["pwdAccountLockedTime", "pwdReset", "nsAccountLock"];
+/// What tells that anything changed, best first: for entries of which none of [`PASSWORD`] can be seen.
+const ANYTHING: [&str; 2] = ["entryCSN", "modifyTimestamp"];
 
 /// Digest of what an entry says about its password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +63,12 @@ pub(super) struct About([u8; 16]);
 impl About {
     pub(super) fn of(entry: &Entry) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for (at, name) in ABOUT.iter().enumerate() {
+        let is_seen = |name: &&&str| !entry.values(name).is_empty();
+        let anything = match PASSWORD.iter().any(|name| is_seen(&name)) {
+            true => None,
+            false => ANYTHING.iter().find(is_seen),
+        };
+        for (at, name) in PASSWORD.iter().chain(&LOCKS).chain(anything).enumerate() {
             let mut values: Vec<&[u8]> = entry.values(name).iter().map(|value| &*value.0).collect();
             values.sort_unstable();
             for value in values {
@@ -75,7 +85,7 @@ impl About {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     id: EntryId,
-    /// Unix seconds of the success.
+    /// Unix seconds of the success, or of a later one that confirmed it.
     at: u64,
     about: About,
     /// PHC string; none when the verifier was dropped.
@@ -109,7 +119,7 @@ enum Job {
 pub struct Counters {
     /// Verifiers made.
     pub learned: AtomicU64,
-    /// Verifiers dropped because the entry says something else about its password, or is gone.
+    /// Verifiers dropped because the entry says something else about its password or is gone, or for their age.
     pub dropped: AtomicU64,
     /// Successes of which none was made: the queue was full.
     pub skipped: AtomicU64,
@@ -117,7 +127,7 @@ pub struct Counters {
     pub evicted: AtomicU64,
     /// Lines of the file that could not be read.
     pub damaged: AtomicU64,
-    /// Writes that the disk refused.
+    /// Reads and writes that the disk refused.
     pub failed: AtomicU64,
 }
 
@@ -135,9 +145,9 @@ pub(super) struct Verifiers {
 }
 
 impl Verifiers {
-    /// Reads the file in a folder, which is made if need be, and starts the thread that keeps it.
+    /// Reads the file in a folder, which is made if need be, and starts the thread that keeps it. What the disk refuses
+    /// is counted and logged; an error means that there is no thread to be had.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let counters = Arc::new(Counters::default());
         let table: Table = Arc::default();
         let mut store = Store {
@@ -147,7 +157,9 @@ impl Verifiers {
             table: table.clone(),
             counters: counters.clone(),
         };
-        store.load()?;
+        if let Err(error) = store.load() {
+            store.refused(&error);
+        }
         let (jobs, waiting) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("verifiers".into()).spawn(move || store.run(&waiting))?;
         Ok(Self { table, jobs, counters })
@@ -158,10 +170,18 @@ impl Verifiers {
         lock(&self.table).len()
     }
 
-    /// The verifier of an entry as it is now.
-    pub(super) fn of(&self, entry: &Entry) -> Option<Arc<str>> {
+    /// The verifier of an entry as it is now, at a time in Unix seconds.
+    pub(super) fn of(&self, entry: &Entry, now_s: u64) -> Option<Arc<str>> {
         self.changed(entry.id, Some(entry));
-        lock(&self.table).get(&entry.id).map(|verifier| verifier.text.clone())
+        let mut table = lock(&self.table);
+        let verifier = table.get(&entry.id)?;
+        if now_s.saturating_sub(verifier.at.max(verifier.confirmed)) < AGE_MAX_S {
+            return Some(verifier.text.clone());
+        }
+        table.remove(&entry.id);
+        drop(table);
+        self.dropped(entry.id);
+        None
     }
 
     /// Drops the verifier of an entry that is gone or says something else about its password.
@@ -173,6 +193,10 @@ impl Verifiers {
         }
         table.remove(&id);
         drop(table);
+        self.dropped(id);
+    }
+
+    fn dropped(&self, id: EntryId) {
         self.counters.dropped.fetch_add(1, Relaxed);
         // When the queue is full the line stays on disk, and is dropped when it is next compared.
         let _ = self.jobs.try_send(Job::Drop(id));
@@ -210,15 +234,14 @@ struct Store {
 }
 
 impl Store {
+    /// Reads what can be read, and writes it anew so that a torn line is no longer there. After an error there is no open
+    /// file: the next line writes all of them.
     fn load(&mut self) -> io::Result<()> {
-        let text = match File::open(&self.path) {
-            Ok(file) => {
-                let mut text = Vec::new();
-                io::Read::read_to_end(&mut io::Read::take(file, FILE_MAX), &mut text)?;
-                text
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
+        let mut text = Vec::new();
+        let read = match File::open(&self.path) {
+            Ok(file) => io::Read::read_to_end(&mut io::Read::take(file, FILE_MAX), &mut text).map(drop),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         };
         let mut table = lock(&self.table);
         for line in text.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
@@ -231,7 +254,15 @@ impl Store {
             }
         }
         drop(table);
+        read?;
         if text.is_empty() { Ok(()) } else { self.rewrite() }
+    }
+
+    /// Takes note of what the disk refused.
+    fn refused(&mut self, error: &io::Error) {
+        self.file = None;
+        self.counters.failed.fetch_add(1, Relaxed);
+        tracing::error!(path = %self.path.display(), %error, "password verifiers are not saved, those in memory go on; is the disk full?");
     }
 
     fn run(mut self, jobs: &Receiver<Job>) {
@@ -243,9 +274,7 @@ impl Store {
                 Job::Flush(told) => told.send(()).map_err(io::Error::other),
             };
             if let Err(error) = done {
-                self.file = None;
-                self.counters.failed.fetch_add(1, Relaxed);
-                tracing::error!(path = %self.path.display(), %error, "password verifiers are not saved; is the disk full?");
+                self.refused(&error);
             }
         }
     }
@@ -253,10 +282,16 @@ impl Store {
     fn learn(&mut self, id: EntryId, about: About, password: &str, now_s: u64) -> io::Result<()> {
         let known = lock(&self.table).get(&id).filter(|known| known.about == about).cloned();
         if known.is_some_and(|known| phc::matches(&known.text, password.as_bytes())) {
-            if let Some(verifier) = lock(&self.table).get_mut(&id) {
-                verifier.confirmed = now_s;
+            let mut table = lock(&self.table);
+            let Some(verifier) = table.get_mut(&id) else { return Ok(()) };
+            verifier.confirmed = now_s;
+            if now_s < verifier.at.saturating_add(REMEMBER_S) {
+                return Ok(());
             }
-            return Ok(());
+            verifier.at = now_s;
+            let kept = Kept { id, at: now_s, about, verifier: Some((&*verifier.text).into()) };
+            drop(table);
+            return self.append(&kept);
         }
         let text =
             phc::make(password.as_bytes()).ok_or_else(|| io::Error::other("the system gives no random octets"))?;
@@ -300,6 +335,9 @@ impl Store {
             serde_json::to_writer(&mut text, &kept).map_err(io::Error::other)?;
             text.push(b'\n');
             lines += 1;
+        }
+        if let Some(dir) = self.path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let new = self.path.with_extension("new");
         match fs::remove_file(&new) {

@@ -4,7 +4,8 @@
 //! groups, and the `host` values of their own entry and of their groups' entries. Deny is the default. A `!pattern` among
 //! these rules that means the host, has not expired and is for the service keeps the person out, whatever else admits:
 //! it takes away from the subjects of its own grant (or entry) and from nobody else. It is for the service if its grant
-//! names the service or none at all; `host` values are for every service. Admission to `sudo` needs a grant with `sudo`.
+//! names the service or none at all; `host` values are for every service. Admission to `sudo` needs a grant with `sudo`;
+//! so does every PAM service that is sudo under another name (`sudo-i`). Services are compared in lower case.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -21,7 +22,7 @@ use super::{
     index::Probe,
     names::NoHost,
     people::{Group, Member, Person, folded},
-    rules::{Held, Rules, SUDO, Wanted},
+    rules::{Held, Rules, SUDO, Wanted, deciding},
     standing::Barrier,
 };
 
@@ -54,7 +55,7 @@ impl Access {
             Err(NoHost::Unknown) => return self.decision((Reason::UnknownHost, None)),
             Err(NoHost::Ambiguous { .. }) => return self.decision((Reason::AmbiguousHost, None)),
         };
-        self.decision(self.judge(person, host, question.service, question.now_s, question.stale))
+        self.decision(self.judge(person, host, deciding(question.service), question.now_s, question.stale))
     }
 
     /// Decides for the person of an entry; [`Reason::UnknownUser`] if the entry is no person's.
@@ -63,7 +64,7 @@ impl Access {
         if self.is_ambiguous(person) {
             return self.decision((Reason::AmbiguousUser, None));
         }
-        self.decision(self.judge(person, host, service, now_s, false))
+        self.decision(self.judge(person, host, deciding(service), now_s, false))
     }
 
     /// What sudo may run for a person on a host; `None` if they may not use it there.
@@ -112,6 +113,7 @@ impl Access {
         person.uids.iter().any(|uid| self.uids.get(uid).is_none_or(|ids| ids.len() != 1))
     }
 
+    /// `service` is a deciding one.
     pub(super) fn judge(&self, person: &Person, host: &Host, service: &str, now_s: u64, stale: bool) -> Judgement {
         if !host.is_named() {
             return (Reason::HostGone, None);
@@ -122,22 +124,25 @@ impl Access {
         let groups = self.groups_of(person);
         let rules: SmallVec<[&Rules; 16]> = self.rules_of(person, &groups).collect();
         let asked = Asked { rules: &rules, probe: Probe::of(host), now_s };
-        let (reason, held) = asked.judge(service);
-        if reason == Reason::Granted && stale && service != SUDO && asked.judge(SUDO).0 != Reason::Granted {
-            return (Reason::Stale, held.map(Rule::of));
-        }
+        let (reason, held) = asked.judge_aged(service, stale);
         (reason, held.map(Rule::of))
     }
 
     /// What keeps a person out everywhere.
     pub(super) fn barrier(&self, person: &Person, now_s: u64) -> Option<Judgement> {
-        let (barrier, attribute) = person.standing.barrier(now_s)?;
+        let (barrier, attribute) = person.standing.barrier(now_s, &self.lockouts)?;
         let reason = match barrier {
             Barrier::Locked => Reason::AccountLocked,
             Barrier::Expired => Reason::AccountExpired,
             Barrier::NoShell => Reason::NoLoginShell,
         };
         Some((reason, Some(Rule::of_account(&person.entry, attribute))))
+    }
+
+    /// The first second after `now_s` at which something that is known now will keep a person out everywhere: the end of
+    /// the account, say. None for somebody unknown.
+    pub fn barred_from(&self, user: &str, now_s: u64) -> Option<u64> {
+        self.person(user).ok()?.standing.next(now_s)
     }
 
     /// The groups that a person is in, nested ones included.
@@ -230,6 +235,14 @@ impl<'a> Asked<'_, 'a> {
             Some(held) => (Reason::ServiceNotGranted, Some(held)),
             None => (Reason::NoGrant, None),
         }
+    }
+
+    /// The same with data that may be stale: then only those who may use sudo come in.
+    pub(super) fn judge_aged(&self, service: &str, stale: bool) -> (Reason, Option<&'a Arc<Held>>) {
+        let (reason, held) = self.judge(service);
+        let is_kept_out =
+            reason == Reason::Granted && stale && service != SUDO && self.judge(SUDO).0 != Reason::Granted;
+        (if is_kept_out { Reason::Stale } else { reason }, held)
     }
 
     /// The first rule that holds, and before it the first that is over.

@@ -14,7 +14,7 @@ pub struct Question<'a> {
     pub user: &'a str,
     /// Any name of the host; see [`super::Access::host`].
     pub host: &'a str,
-    /// PAM service: `sshd`, `login`, `sudo` …
+    /// PAM service: `sshd`, `login`, `sudo` … in any case; see [`super::is_sudo`].
     pub service: &'a str,
     /// Seconds since 1970-01-01 UTC.
     pub now_s: u64,
@@ -56,9 +56,10 @@ pub enum Reason {
     AmbiguousHost,
     /// The host is terminated.
     HostGone,
-    /// The account is locked: `pwdAccountLockedTime`, `nsAccountLock`, `loginDisabled`.
+    /// The account is locked: `pwdAccountLockedTime`, `nsAccountLock`, `loginDisabled`, `accountUnlockTime`, `userAccountControl`;
+    /// or it may not be used yet: `pwdStartTime`.
     AccountLocked,
-    /// The account is past its end: `shadowExpire`, `pwdEndTime`.
+    /// The account is past its end: `shadowExpire`, `pwdEndTime`, `accountExpires`, `krbPrincipalExpiration`.
     AccountExpired,
     /// The login shell is `nologin` or `false`.
     NoLoginShell,

@@ -21,7 +21,7 @@ use super::{
     decision::{Reason, Rule},
     index::Probe,
     names::in_full,
-    rules::{Held, Rules, Wanted},
+    rules::{Held, Rules, Wanted, deciding},
 };
 
 /// Most work that is done for one comparison: one unit for a host that is held against changed patterns, and
@@ -89,7 +89,7 @@ type Groups = HashMap<Vec<u32>, Moved>;
 impl Access {
     /// Compares this policy with one `after` it.
     pub fn diff(&self, after: &Self, service: &str, now_s: u64) -> Diff {
-        let mut comparison = Comparison::of(self, after, service, now_s);
+        let mut comparison = Comparison::of(self, after, deciding(service), now_s);
         let (mut gains, mut losses, mut diff) = (Groups::new(), Groups::new(), Diff::default());
         for Alike { standings, names } in alike(self, after, now_s) {
             if comparison.effort > EFFORT_MAX {
@@ -251,12 +251,18 @@ impl<'a> Comparison<'a> {
         let mut counts: HashMap<&Arc<Held>, i32> = HashMap::new();
         new.iter().flat_map(|rules| rules.iter()).for_each(|held| *counts.entry(held).or_default() += 1);
         old.iter().flat_map(|rules| rules.iter()).for_each(|held| *counts.entry(held).or_default() -= 1);
-        let mut odd = Rules::default();
-        counts.into_iter().filter(|(_, count)| *count != 0).for_each(|(held, _)| odd.add(held.clone()));
+        // A table tells patterns of one grant apart by pattern and time only: what a changed grant was and what it is
+        // go into two.
+        let mut odd = [Rules::default(), Rules::default()];
+        for (held, count) in counts.into_iter().filter(|(_, count)| *count != 0) {
+            odd[usize::from(count > 0)].add(held.clone());
+        }
         let is_meant = |host: &Host| {
             let probe = Probe::of(host);
             let wanted = [Wanted::AdmittingAtAll, Wanted::Denying(self.service)];
-            wanted.into_iter().any(|wanted| odd.matching(&probe, wanted, &mut |_| ControlFlow::Break(())).is_break())
+            let means =
+                |rules: &Rules, wanted| rules.matching(&probe, wanted, &mut |_| ControlFlow::Break(())).is_break();
+            odd.iter().any(|rules| wanted.into_iter().any(|wanted| means(rules, wanted)))
         };
         let of_either = |sides: &Sides<'_>| sides.iter().flatten().any(|host| is_meant(host));
         let hosts: Arc<[u32]> =

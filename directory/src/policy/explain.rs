@@ -2,7 +2,7 @@
 //!
 //! Everything that holds for the person is looked at, so this costs what the person's rules are; what is shown is limited.
 
-use std::{cmp::Reverse, fmt, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, fmt, sync::Arc};
 
 use compact_str::CompactString;
 use inventory::pattern::Pattern;
@@ -14,7 +14,7 @@ use super::{
     decision::{Decision, Question, Rule, Verdict},
     names::in_full,
     people::Person,
-    rules::{Held, Rules, SUDO},
+    rules::{Held, Rules, deciding, is_sudo},
 };
 
 /// Most rules, groups and notes that are shown of one explanation, each.
@@ -40,7 +40,7 @@ pub struct Explanation {
     pub rules: Vec<Considered>,
     /// How many more rules there are.
     pub left_off: usize,
-    /// What is odd: `host` values that cannot be read, several hosts of one name.
+    /// What is odd: `host` values that cannot be read, several hosts or groups of one name.
     pub notes: Vec<String>,
 }
 
@@ -98,6 +98,7 @@ impl Access {
         let Ok(person) = self.person(question.user) else { return explanation };
         let groups = self.groups_of(person);
         explanation.notes.extend(unreadable(person, &groups));
+        explanation.notes.extend(self.twins(&groups));
         let names = groups.list.iter().flat_map(|group| group.names.first().cloned());
         explanation.groups = names.take(SHOWN_MAX).collect();
         let Ok(host) = host else { return explanation };
@@ -113,6 +114,24 @@ impl Access {
         all.truncate(SHOWN_MAX);
         explanation.rules = all;
         explanation
+    }
+
+    /// The names of these groups that grants are for and that other groups have as well.
+    fn twins(&self, groups: &Groups<'_>) -> Vec<String> {
+        let names = groups.list.iter().flat_map(|group| &group.names);
+        let mut counts: BTreeMap<&CompactString, usize> =
+            names.filter(|name| self.of_group.contains_key(*name)).map(|name| (name, 0)).collect();
+        for name in self.groups.values().flat_map(|group| &group.names) {
+            if let Some(count) = counts.get_mut(name) {
+                *count += 1;
+            }
+        }
+        let twins = counts.into_iter().filter(|(_, count)| *count > 1);
+        let note = |(name, count): (&CompactString, usize)| {
+            let name = name.escape_debug();
+            format!("{count} groups have the cn {name}; what is granted to @{name} is granted to the members of each")
+        };
+        twins.map(note).take(SHOWN_MAX).collect()
     }
 
     /// The rules of a person, each with the group by which it concerns them.
@@ -133,8 +152,8 @@ impl Access {
 }
 
 fn effect(held: &Arc<Held>, means: bool, question: &Question<'_>) -> Effect {
-    let for_service =
-        if held.pattern.denies { held.denies(question.service) } else { held.admits_to(question.service) };
+    let service = deciding(question.service);
+    let for_service = if held.pattern.denies { held.denies(service) } else { held.admits_to(service) };
     if !means {
         Effect::OtherHost
     } else if !held.is_live(question.now_s) {
@@ -159,9 +178,13 @@ fn order(considered: &Considered, name: &str) -> (Effect, Reverse<usize>, String
 fn unreadable(person: &Person, groups: &Groups<'_>) -> Vec<String> {
     let entries = [&person.entry].into_iter().chain(groups.list.iter().map(|group| &group.entry));
     let faults = entries.flat_map(|entry| {
-        entry.texts("host").filter_map(|value| Pattern::parse(value).err()).map(|why| {
-            let dn = entry.dn.escape_debug();
-            format!("host value of {dn} is left aside: {why}")
+        let dn = || entry.dn.escape_debug();
+        entry.values("host").iter().filter_map(move |value| match value.text().map(Pattern::parse) {
+            Some(Ok(_)) => None,
+            Some(Err(why)) => Some(format!("host value of {} is left aside: {why}", dn())),
+            None => {
+                Some(format!("host value of {} is no text and counts as a denial: none of its values admits", dn()))
+            }
         })
     });
     faults.take(SHOWN_MAX).collect()
@@ -173,7 +196,7 @@ impl Effect {
             Self::Denies => "denies".into(),
             Self::Admits => "admits".into(),
             Self::Expired { since_s } => format!("is over since {}", time(since_s)),
-            Self::OtherService if service == SUDO => "gives no sudo".into(),
+            Self::OtherService if is_sudo(service) => "gives no sudo".into(),
             Self::OtherService => format!("is not for {}", service.escape_debug()),
             Self::OtherHost => "means other hosts".into(),
         }

@@ -16,7 +16,7 @@ use inventory::{
 };
 use smallvec::SmallVec;
 
-use super::rules::{Held, Ordered, Origin, SUDO, Wanted};
+use super::rules::{Held, Ordered, Origin, SUDO, Wanted, concerns_sudo, is_sudo};
 
 /// Patterns are told apart by at most this many octets before their first wildcard; a label holds 63.
 const PREFIX_MAX: usize = 63;
@@ -239,8 +239,8 @@ fn classes(held: &Held, side: Side) -> SmallVec<[Class; 4]> {
                 classes.push(class(side, ALL));
             }
             classes
-                .extend(grant.services.iter().filter(|service| *service != SUDO).map(|service| class(side, service)));
-            if grant.sudo.is_some() {
+                .extend(grant.services.iter().filter(|service| !is_sudo(service)).map(|service| class(side, service)));
+            if grant.sudo.is_some() || (matches!(side, Side::Deny) && concerns_sudo(grant)) {
                 classes.push(class(side, SUDO));
             }
         }

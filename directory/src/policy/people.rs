@@ -128,17 +128,24 @@ pub(crate) fn is_group(entry: &Entry) -> bool {
 }
 
 /// The `host` values of an entry as patterns. A value that names no host of ours by its form is left aside; if it is a
-/// denial, the entry's other values admit nobody, since nobody knows whom it meant to keep out.
+/// denial, the entry's other values admit nobody, since nobody knows whom it meant to keep out. A value that is no text may
+/// be one.
 fn rules(entry: &Arc<Entry>) -> Rules {
-    let (patterns, complete) = read_patterns(entry.texts("host"));
+    let (patterns, complete) = read_patterns(entry.values("host").iter().map(inventory::entry::Value::text));
     let held = |pattern| Held { pattern, until: u64::MAX, origin: Origin::Value(entry.clone()) };
     Rules::of(patterns.into_iter().filter(|pattern| complete || pattern.denies).map(held))
 }
 
-/// The patterns that can be read, and whether all denials could.
-pub(super) fn read_patterns<'a>(texts: impl Iterator<Item = &'a str>) -> (Vec<inventory::pattern::Pattern>, bool) {
+/// The patterns that can be read, and whether all denials could; none stands for a value that is no text.
+pub(super) fn read_patterns<'a>(
+    texts: impl Iterator<Item = Option<&'a str>>,
+) -> (Vec<inventory::pattern::Pattern>, bool) {
     let (mut patterns, mut complete) = (Vec::new(), true);
     for text in texts {
+        let Some(text) = text else {
+            complete = false;
+            continue;
+        };
         match inventory::pattern::Pattern::parse(text) {
             Ok(pattern) => patterns.push(pattern),
             Err(_) => complete &= !text.trim_start().starts_with('!'),

@@ -11,8 +11,20 @@ use super::index::{Index, Probe};
 
 /// The service that only grants with `sudo` admit to.
 pub const SUDO: &str = "sudo";
+/// The PAM services that are sudo: the second is what `sudo -i` opens its session with.
+const SUDO_SERVICES: [&str; 2] = [SUDO, "sudo-i"];
 /// Up to this number the patterns of a subject are walked one by one.
 const FEW_MAX: usize = 24;
+
+/// Whether a PAM service, in any case, is sudo.
+pub fn is_sudo(service: &str) -> bool {
+    SUDO_SERVICES.iter().any(|name| name.eq_ignore_ascii_case(service))
+}
+
+/// The service that decides about a PAM service: [`SUDO`] for all that are sudo, any other for itself.
+pub(super) fn deciding(service: &str) -> &str {
+    if is_sudo(service) { SUDO } else { service }
+}
 
 /// One pattern, and what it comes from.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +66,7 @@ impl Held {
         self.pattern.denies
             && match &self.origin {
                 Origin::Grant(grant) => {
-                    grant.services.is_empty() || names(grant, service) || (service == SUDO && grant.sudo.is_some())
+                    grant.services.is_empty() || names(grant, service) || (service == SUDO && concerns_sudo(grant))
                 }
                 Origin::Value(_) => true,
             }
@@ -79,7 +91,12 @@ impl Held {
     }
 }
 
-/// The name `sudo` among services is no service: `sudo` decides.
+/// Whether what a grant denies is denied for sudo. Its name among services gives nothing, but takes away.
+pub(super) fn concerns_sudo(grant: &Grant) -> bool {
+    grant.sudo.is_some() || grant.services.iter().any(|service| is_sudo(service))
+}
+
+/// The name `sudo` among services is no service that is given: `sudo` decides.
 fn names(grant: &Grant, service: &str) -> bool {
     service != SUDO && grant.services.iter().any(|name| name.eq_ignore_ascii_case(service))
 }

@@ -105,13 +105,30 @@ fn near_misses_have_their_reasons() {
 fn locked_and_ended_accounts_stay_out() {
     for (attribute, value, reason) in [
         ("pwdAccountLockedTime", "000001010000Z", Reason::AccountLocked),
-        ("pwdAccountLockedTime", "20260101000000Z", Reason::AccountLocked),
-        ("pwdAccountLockedTime", "20260101000000.5+0100", Reason::AccountLocked),
+        ("pwdAccountLockedTime", "20260101000000Z", Reason::Granted),
+        ("pwdAccountLockedTime", "19691231235959Z", Reason::AccountLocked),
         ("pwdAccountLockedTime", "20990101000000Z", Reason::Granted),
         ("pwdAccountLockedTime", "soon", Reason::AccountLocked),
         ("nsAccountLock", "True", Reason::AccountLocked),
         ("nsAccountLock", "FALSE", Reason::Granted),
+        ("nsAccountLock", "perhaps", Reason::AccountLocked),
         ("loginDisabled", "TRUE", Reason::AccountLocked),
+        ("accountUnlockTime", "19700101000000Z", Reason::AccountLocked),
+        ("accountUnlockTime", "20260101000000Z", Reason::Granted),
+        ("accountUnlockTime", "20990101000000Z", Reason::AccountLocked),
+        ("pwdStartTime", "20260101000000Z", Reason::Granted),
+        ("pwdStartTime", "20990101000000Z", Reason::AccountLocked),
+        ("pwdStartTime", "later", Reason::AccountLocked),
+        ("userAccountControl", "512", Reason::Granted),
+        ("userAccountControl", "514", Reason::AccountLocked),
+        ("userAccountControl", "x", Reason::AccountLocked),
+        ("accountExpires", "0", Reason::Granted),
+        ("accountExpires", "9223372036854775807", Reason::Granted),
+        ("accountExpires", "133485408000000000", Reason::AccountExpired),
+        ("accountExpires", "157469184000000000", Reason::Granted),
+        ("accountExpires", "never", Reason::AccountExpired),
+        ("krbPrincipalExpiration", "20260101000000Z", Reason::AccountExpired),
+        ("krbPrincipalExpiration", "20990101000000Z", Reason::Granted),
         ("shadowExpire", "-1", Reason::Granted),
         ("shadowExpire", "0", Reason::AccountExpired),
         ("shadowExpire", "20601", Reason::AccountExpired),
@@ -130,6 +147,82 @@ fn locked_and_ended_accounts_stay_out() {
             assert_eq!(rule, format!("{attribute} of uid=ada,dc=acme"));
         }
     }
+}
+
+#[test]
+fn a_lock_after_wrong_passwords_ends_as_its_policy_says() {
+    let began = NOW - 3600;
+    let time = |seconds: u64| {
+        let time = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
+        time.strftime("%Y%m%d%H%M%SZ").to_string()
+    };
+    let policy = |attributes: &[(&str, &str)]| {
+        let mut list = vec![("objectClass", "pwdPolicy")];
+        list.extend(attributes);
+        entry(7, "cn=Default,dc=acme", &list)
+    };
+    let locked = |began: u64, policies: &[Entry]| {
+        let mut entries =
+            vec![ada(&[("pwdAccountLockedTime", &time(began)), ("pwdPolicySubentry", "CN=default, dc=acme")])];
+        entries.extend(policies.iter().cloned());
+        verdict(&access(&entries, &[grant("g", &["ada"], &["*"])]), "web01", "sshd").0 == Reason::AccountLocked
+    };
+    assert!(!locked(began, &[policy(&[("pwdLockoutDuration", "3600")])]));
+    assert!(locked(began, &[policy(&[("pwdLockoutDuration", "3601")])]));
+    for for_good in [&[][..], &[("pwdLockoutDuration", "0")], &[("pwdLockoutDuration", "x")]] {
+        assert!(locked(1_500_000_000, &[policy(for_good)]), "{for_good:?}");
+    }
+    assert!(locked(NOW - directory::policy::LOCKOUT_S + 1, &[]));
+    assert!(!locked(NOW - directory::policy::LOCKOUT_S, &[]));
+}
+
+#[test]
+fn locks_and_host_values_that_are_no_text_keep_out() {
+    for (attribute, reason) in [
+        ("pwdAccountLockedTime", Reason::AccountLocked),
+        ("nsAccountLock", Reason::AccountLocked),
+        ("userAccountControl", Reason::AccountLocked),
+        ("shadowExpire", Reason::AccountExpired),
+        ("accountExpires", Reason::AccountExpired),
+        ("pwdEndTime", Reason::AccountExpired),
+    ] {
+        let mut person = ada(&[]);
+        let odd = Attribute(attribute.into(), [Value::from(vec![0xff])].into());
+        person.attributes = person.attributes.iter().cloned().chain([odd]).collect();
+        let access = access(&[person], &[grant("g", &["ada"], &["*"])]);
+        assert_eq!(verdict(&access, "web01", "sshd").0, reason, "{attribute}");
+    }
+    let mut person = ada(&[]);
+    let hosts = Attribute("host".into(), [Value::from("*"), Value::from(b"!web01\xff".to_vec())].into());
+    person.attributes = person.attributes.iter().cloned().chain([hosts]).collect();
+    assert_eq!(verdict(&access(&[person], &[]), "web01", "sshd").0, Reason::NoGrant);
+}
+
+#[test]
+fn sudo_under_another_name_is_sudo() {
+    let access = access(&[ada(&[])], &[grant("all", &["ada"], &["*"])]);
+    for service in ["sudo", "sudo-i", "SUDO", "Sudo-I"] {
+        assert_eq!(verdict(&access, "web01", service).0, Reason::SudoNotGranted, "{service}");
+        let host = access.host("web01").unwrap();
+        assert_eq!(access.who(host, service, NOW, false).count(), 0, "{service}");
+        assert_eq!(access.places("ada", service, NOW, false).unwrap().count(), 0, "{service}");
+        let decision = access.decide_entry(ada(&[]).id, host, service, NOW);
+        assert_eq!(decision.reason, Reason::SudoNotGranted, "{service}");
+    }
+    assert_eq!(verdict(&access, "web01", "SSHD").0, Reason::Granted);
+}
+
+#[test]
+fn a_group_with_a_twin_is_noted() {
+    let group = |n, ou: &str, member| {
+        let list = [("objectClass", "posixGroup"), ("cn", "dba"), ("memberUid", member)];
+        entry(n, &format!("cn=dba,ou={ou},dc=acme"), &list)
+    };
+    let grants = [grant("g", &["@dba"], &["*"])];
+    let notes = |entries: &[Entry]| access(entries, &grants).explain(&ask("ada", "web01", "sshd")).notes;
+    assert_eq!(notes(&[ada(&[]), group(5, "a", "ada")]), [""; 0]);
+    let said = notes(&[ada(&[]), group(5, "a", "ada"), group(6, "b", "bob")]);
+    assert_eq!(said, ["2 groups have the cn dba; what is granted to @dba is granted to the members of each"]);
 }
 
 #[test]
@@ -203,6 +296,11 @@ fn with_stale_data_only_admins_come_in() {
     let stale = |host| access.decide(&Question { stale: true, ..ask("ada", host, "sshd") });
     assert_eq!(stale("dev-mysql01").verdict, Verdict::Allow);
     assert_eq!(stale("web01").reason, Reason::Stale);
+    let places: Vec<_> =
+        access.places("ada", "sshd", NOW, true).unwrap().map(|(host, _)| host.key.name.clone()).collect();
+    assert_eq!(places, ["dev-mysql01"]);
+    let who = |host| access.who(access.host(host).unwrap(), "sshd", NOW, true).count();
+    assert_eq!((who("dev-mysql01"), who("web01")), (1, 0));
 }
 
 #[test]

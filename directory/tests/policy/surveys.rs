@@ -100,13 +100,13 @@ proptest! {
         for service in ["sshd", "sudo"] {
             let pairs = pairs(&access, &rows, service);
             let listed: BTreeSet<_> = hosts(&rows)
-                .flat_map(|host| access.who(host, service, NOW).map(|one| (one.user.to_owned(), in_full(host))).collect::<Vec<_>>())
+                .flat_map(|host| access.who(host, service, NOW, false).map(|one| (one.user.to_owned(), in_full(host))).collect::<Vec<_>>())
                 .collect();
             prop_assert_eq!(&listed, &pairs);
             for user in ["ada", "bob", "cyd", "dan"] {
                 let own = pairs.iter().filter(|(name, _)| name == user).map(|(_, host)| host.clone());
                 let own: BTreeSet<String> = own.collect();
-                match access.places(user, service, NOW) {
+                match access.places(user, service, NOW, false) {
                     Ok(places) => prop_assert_eq!(places.map(|(host, _)| in_full(host)).collect::<BTreeSet<_>>(), own),
                     Err(reason) => prop_assert!(own.is_empty(), "{} {}", user, reason),
                 }
@@ -258,4 +258,21 @@ fn a_comparison_groups_people_by_what_they_gain() {
     assert_eq!(diff.gains[0].why, "granted: grant wide pattern *.us-east-1b");
     assert!(after.diff(&before, "sshd", NOW).to_string().contains("lose 3 hosts"), "{diff}");
     assert_eq!(before.diff(&after, "sshd", NOW + 1), Diff::default());
+}
+
+#[test]
+fn a_comparison_sees_a_grant_that_changed_in_its_services_only() {
+    let of = |grant: Grant| {
+        let rows = story().1.into_iter().filter(|row| !matches!(row, Row::Grant(_))).chain([Row::Grant(grant.into())]);
+        Access::build(state(&rows.collect::<Vec<_>>()))
+    };
+    let plain = || grant("g", &["granted"], &["*"]);
+    let cron = || Grant { services: ["cron".into()].into(), ..plain() };
+    let sudo = || Grant { sudo: Some([].into()), ..plain() };
+    for (before, after, service) in [(cron(), plain(), "sshd"), (plain(), sudo(), "sudo"), (plain(), sudo(), "sudo-i")]
+    {
+        let (before, after) = (of(before), of(after));
+        assert!(before.diff(&after, service, NOW).to_string().contains("gain 3 hosts"), "{service}");
+        assert!(after.diff(&before, service, NOW).to_string().contains("lose 3 hosts"), "{service}");
+    }
 }

@@ -21,6 +21,8 @@ const TEXT_OCTETS_MAX: usize = 1024;
 const ITEMS_MAX: usize = 1000;
 /// Hexadecimal digits of a name made from the content: 10,000 grants share one with a chance below 10^-6.
 const DIGITS: usize = 12;
+/// The last second of the year 9999, the last that a time of RFC 3339 can say; larger numbers are milliseconds.
+const SECONDS_MAX: i64 = 253_402_300_799;
 /// Numbers below this are no seconds since 1970 of our time, but a year or some other mistake.
 const SECONDS_MIN: i64 = 1_000_000_000;
 
@@ -120,7 +122,7 @@ fn services(form: &mut Form<'_, '_, '_>) -> Box<[CompactString]> {
             let service = text.trim().to_ascii_lowercase();
             let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+');
             let why = match &*service {
-                "sudo" => "is not listed here; write sudo = true, or sudo = [\"/path/of/a/command\"]",
+                "sudo" | "sudo-i" => "is not listed here; write sudo = true, or sudo = [\"/path/of/a/command\"]",
                 "*" | "all" | "any" => "is no service; leave the key out to mean every service but sudo",
                 name if name.is_empty() || name.len() > NAME_OCTETS_MAX || !name.chars().all(is_known) => {
                     "is no PAM service; write the name of a file in /etc/pam.d, as in sshd"
@@ -169,11 +171,17 @@ fn until(form: &mut Form<'_, '_, '_>) -> Option<Option<u64>> {
         Some(given) => given,
         None => return Some(None),
     };
+    if let Ok(number) = given
+        && number > SECONDS_MAX
+    {
+        form.fault(at, "until", format!("{number} is after the year 9999; write seconds since 1970 (are these milliseconds?), or the last day as in 2026-12-31"));
+        return None;
+    }
     let seconds = match &given {
         Ok(seconds) => (*seconds >= SECONDS_MIN).then_some(*seconds),
         Err(text) => seconds(text.trim()),
     };
-    match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+    match seconds.filter(|seconds| *seconds <= SECONDS_MAX).and_then(|seconds| u64::try_from(seconds).ok()) {
         Some(seconds) => Some(Some(seconds)),
         None => {
             let shown = match given {
@@ -262,6 +270,25 @@ mod tests {
         for wrong in ["", "2026", "2026-13-01", "2026-12-31T18:00:00", "18:00:00", "tomorrow", "2026-12-3é"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_gets_a_sentence() {
+        for (line, sentence) in [
+            (
+                "until = 1798761600000",
+                "1798761600000 is after the year 9999; write seconds since 1970 (are these milliseconds?)",
+            ),
+            ("service = \"Sudo-i\"", "is not listed here; write sudo = true"),
+        ] {
+            let text = format!("[[grant]]\nwho = \"alice\"\non = \"*\"\n{line}\n");
+            let defaults = crate::source::Defaults { product: "acme".into() };
+            let faults = crate::source::parse_toml(&text, "a.toml", &defaults).unwrap_err();
+            assert!(faults.iter().any(|fault| fault.text.contains(sentence)), "{faults:?}");
+        }
+        let text = "[[grant]]\nwho = \"alice\"\non = \"*\"\nuntil = 253402300799\n";
+        let defaults = crate::source::Defaults { product: "acme".into() };
+        assert_eq!(crate::source::parse_toml(text, "a.toml", &defaults).unwrap().len(), 1);
     }
 
     #[test]

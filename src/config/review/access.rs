@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use directory::{
     config::{Config, Upstream, Views},
     dn::Dn,
+    follow::check,
 };
 
 use super::Notes;
@@ -56,37 +57,23 @@ fn source(notes: &mut Notes<'_>, config: &Config) {
 }
 
 fn follow(notes: &mut Notes<'_>, upstream: &Upstream) {
-    if upstream.urls.is_empty() {
-        notes.error(UPSTREAM, "urls", "urls is empty; name at least one server, as in ldaps://ldap1.corp");
+    for (key, text) in check::faults(upstream) {
+        notes.error(UPSTREAM, key, text);
     }
-    for url in &upstream.urls {
-        match url.split_once("://") {
-            Some(("ldaps", host)) if !host.is_empty() => {}
-            Some(("ldap", host)) if !host.is_empty() => {
-                if !upstream.starttls && upstream.bind_dn.is_some() {
-                    let text = format!("{url} without StartTLS: the bind password crosses the network in clear");
-                    notes.warn(UPSTREAM, "starttls", text);
-                }
-            }
-            _ => notes.error(UPSTREAM, "urls", format!("{url:?} is no LDAP URL; write ldaps://HOST or ldap://HOST")),
-        }
+    for (key, text) in check::warnings(upstream) {
+        notes.warn(UPSTREAM, key, text);
     }
     for (key, dn) in [("base", Some(&upstream.base)), ("bind_dn", upstream.bind_dn.as_ref())] {
-        if let Some(Err(why)) = dn.map(|dn| Dn::parse(dn)) {
+        if let Some(Err(why)) = dn.filter(|dn| !dn.trim().is_empty()).map(|dn| Dn::parse(dn)) {
             notes.error(UPSTREAM, key, format!("{key}: {why}"));
         }
     }
-    match (&upstream.bind_dn, &upstream.bind_password_file) {
-        (Some(_), Some(file)) => {
-            notes.file(UPSTREAM, "bind_password_file", file);
-            if std::fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0) {
-                let text = format!("bind_password_file: {} can be read by everybody; chmod o-r it", file.display());
-                notes.warn(UPSTREAM, "bind_password_file", text);
-            }
+    if let Some(file) = &upstream.bind_password_file {
+        notes.file(UPSTREAM, "bind_password_file", file);
+        if std::fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0) {
+            let text = format!("bind_password_file: {} can be read by everybody; chmod o-r it", file.display());
+            notes.warn(UPSTREAM, "bind_password_file", text);
         }
-        (Some(_), None) => notes.error(UPSTREAM, "bind_dn", "bind_dn needs bind_password_file"),
-        (None, Some(_)) => notes.error(UPSTREAM, "bind_password_file", "bind_password_file needs bind_dn"),
-        (None, None) => {}
     }
     for (key, n) in
         [("poll_s", upstream.poll_s), ("timeout_s", upstream.timeout_s), ("reconcile_h", upstream.reconcile_h)]
@@ -177,6 +164,6 @@ mod tests {
             "listen = [\"127.0.0.1:389\"]\n[directory.upstream]\nurls = [\"http://a\"]\nbase = \"acme\"\nbind_dn = \"cn=a\"\npoll_s = 0\n",
         );
         assert_eq!(found.len(), 4, "{found:#?}");
-        assert!(found[0].contains("is no LDAP URL"), "{found:?}");
+        assert!(found[0].contains("gatehouse.toml:9: \"http://a\" is neither ldap:// nor ldaps://"), "{found:?}");
     }
 }

@@ -19,7 +19,7 @@ fn learned(store: &Verifiers, entry: &Entry, password: &str, now_s: u64) {
 }
 
 fn says(store: &Verifiers, entry: &Entry, password: &str) -> Option<bool> {
-    store.of(entry).map(|text| phc::matches(&text, password.as_bytes()))
+    store.of(entry, 1).map(|text| phc::matches(&text, password.as_bytes()))
 }
 
 #[test]
@@ -116,4 +116,66 @@ fn the_file_does_not_grow_with_every_change() {
         store.append(&Kept { id: EntryId([1; 16]), at: 0, about: About([0; 16]), verifier: None }).unwrap();
     }
     assert!(store.lines <= SLACK + 1, "{}", store.lines);
+}
+
+#[test]
+fn a_full_disk_at_the_start_costs_nothing_that_can_be_read() {
+    let dir = TempDir::new().unwrap();
+    let (ada, grace) = (entry(1, &[]), entry(2, &[]));
+    learned(&Verifiers::open(dir.path()).unwrap(), &ada, "secret", 1);
+    // The new file cannot be made: a folder has its name.
+    let blocked = dir.path().join("verifiers.new");
+    fs::create_dir(&blocked).unwrap();
+    let store = Verifiers::open(dir.path()).unwrap();
+    assert_eq!((says(&store, &ada, "secret"), store.counters.failed.load(Relaxed)), (Some(true), 1));
+    learned(&store, &grace, "other", 1);
+    assert_eq!((says(&store, &grace, "other"), store.counters.failed.load(Relaxed)), (Some(true), 2));
+    fs::remove_dir(&blocked).unwrap();
+    learned(&store, &grace, "third", 1 + CONFIRMED_S);
+    drop(store);
+    let store = Verifiers::open(dir.path()).unwrap();
+    assert_eq!((says(&store, &ada, "secret"), says(&store, &grace, "third")), (Some(true), Some(true)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_end_the_node() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("verifiers")).unwrap();
+    let store = Verifiers::open(dir.path()).unwrap();
+    assert_eq!((store.count(), store.counters.failed.load(Relaxed)), (0, 1));
+    let ada = entry(1, &[]);
+    learned(&store, &ada, "secret", 1);
+    assert_eq!(says(&store, &ada, "secret"), Some(true));
+}
+
+#[test]
+fn a_password_change_that_cannot_be_seen_ends_the_verifier_with_any_change_of_the_entry() {
+    for (name, before, after) in [
+        ("entryCSN", "20260101000000.000000Z#000000#000#000000", "20260102000000.000000Z#000000#000#000000"),
+        ("modifyTimestamp", "20260101000000Z", "20260102000000Z"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let store = Verifiers::open(dir.path()).unwrap();
+        learned(&store, &entry(1, &[(name, before)]), "secret", 1);
+        assert_eq!(says(&store, &entry(1, &[(name, before)]), "secret"), Some(true));
+        assert_eq!(says(&store, &entry(1, &[(name, after)]), "secret"), None);
+    }
+}
+
+#[test]
+fn the_age_of_a_verifier_counts_from_its_last_confirmation_and_has_an_end() {
+    let dir = TempDir::new().unwrap();
+    let ada = entry(1, &[]);
+    let store = Verifiers::open(dir.path()).unwrap();
+    learned(&store, &ada, "secret", 1);
+    learned(&store, &ada, "secret", 1 + REMEMBER_S);
+    assert_eq!(store.counters.learned.load(Relaxed), 1);
+    drop(store);
+    let store = Verifiers::open(dir.path()).unwrap();
+    assert!(store.of(&ada, REMEMBER_S + AGE_MAX_S).is_some());
+    assert!(store.of(&ada, 1 + REMEMBER_S + AGE_MAX_S).is_none());
+    store.flush();
+    assert_eq!((store.count(), store.counters.dropped.load(Relaxed)), (0, 1));
+    drop(store);
+    assert_eq!(Verifiers::open(dir.path()).unwrap().count(), 0);
 }
