@@ -260,6 +260,20 @@ async fn a_bind_with_a_critical_control_that_is_not_served_leaves_nobody() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_no_text_is_wrong_and_the_connection_goes_on() {
+    let (world, mut client) = bound("").await;
+    let mut bind = vec![0x30, 0, 2, 1, 70, 0x60, 0, 2, 1, 3, 4, ADA.len() as u8];
+    bind.extend_from_slice(ADA.as_bytes());
+    bind.extend_from_slice(&[0x80, 2, 0xff, 0xfe]);
+    (bind[1], bind[6]) = (bind.len() as u8 - 2, bind.len() as u8 - 7);
+    tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bind).await.unwrap();
+    let LdapOp::BindResponse(response) = client.receive().await.unwrap().op else { panic!() };
+    assert_eq!(response.res.code, Code::InvalidCredentials);
+    assert_eq!(client.who_am_i().await, "", "and nobody is bound");
+    assert_eq!(world.server.counters().binds_wrong, 1);
+}
+
+#[tokio::test]
 async fn binds_that_nobody_judged_are_not_recorded_and_unknown_names_are_not_told() {
     let world = World::new(company(), r#", "plain_binds": ["127.0.0.0/8"]"#).await;
     let mut client = Client::plain(world.plain).await;
