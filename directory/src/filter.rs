@@ -22,11 +22,15 @@ use rule::{Ends, Rule, Scratch};
 pub const DEPTH_MAX: usize = 64;
 /// Most nodes of a filter; pieces of substrings count.
 pub const NODES_MAX: usize = 1024;
+/// Most comparisons that a node becomes: a class is compared with its subclasses.
+const CLASS_LEAVES: usize = 5;
 
 /// A compiled filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     pub(crate) root: Term,
+    /// Parts that look at values, at most.
+    leaves: usize,
 }
 
 /// Why a filter is refused.
@@ -134,7 +138,9 @@ impl Filter {
     /// [`BadFilter::Deep`] and [`BadFilter::Large`].
     pub fn compile(filter: &LdapFilter) -> Result<Self, BadFilter> {
         let mut nodes = 0;
-        compile(filter, DEPTH_MAX, &mut nodes).map(|root| Self { root })
+        let root = compile(filter, DEPTH_MAX, &mut nodes)?;
+        // A class counts as its subclasses.
+        Ok(Self { root, leaves: nodes.saturating_mul(CLASS_LEAVES) })
     }
 
     /// Compiles a filter written as in RFC 4515.
@@ -147,17 +153,33 @@ impl Filter {
 
     /// The filter `(attribute=value)`, as the Compare operation asserts it.
     pub fn equality(attribute: &str, value: &str) -> Self {
-        Self { root: equal(attribute, value, None, false) }
+        Self { root: equal(attribute, value, None, false), leaves: CLASS_LEAVES }
     }
 
     /// The filter `(attribute=*)`.
     pub fn presence(attribute: &str) -> Self {
-        Self { root: comparable(attribute).map_or(Term::Undefined, Term::Present) }
+        Self { root: comparable(attribute).map_or(Term::Undefined, Term::Present), leaves: 1 }
     }
 
     /// Matches every entry: the absolute true filter (RFC 4526).
     pub fn all() -> Self {
-        Self { root: Term::And(Box::new([])) }
+        Self { root: Term::And(Box::new([])), leaves: 0 }
+    }
+
+    /// Makes Undefined what asks for computed attributes with a place, `HOST` or `HOST/SERVICE`, that is not allowed.
+    #[must_use]
+    pub(crate) fn asking_only(mut self, is_allowed: &dyn Fn(&str) -> bool) -> Self {
+        restrict(&mut self.root, is_allowed);
+        self
+    }
+}
+
+fn restrict(part: &mut Term, is_allowed: &dyn Fn(&str) -> bool) {
+    match part {
+        Term::And(parts) | Term::Or(parts) => parts.iter_mut().for_each(|part| restrict(part, is_allowed)),
+        Term::Not(part) => restrict(part, is_allowed),
+        Term::Admits(place) | Term::Sudo(place) if !is_allowed(place) => *part = Term::Undefined,
+        _ => {}
     }
 }
 

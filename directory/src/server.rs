@@ -19,12 +19,15 @@ mod compare;
 mod connection;
 mod counters;
 mod extended;
+mod eyes;
 mod fixed;
 mod frame;
 mod fuzz;
 mod judge;
 mod pages;
 mod pipe;
+mod readable;
+mod records;
 mod reply;
 mod rootdse;
 mod schema;
@@ -34,7 +37,7 @@ mod walk;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -96,7 +99,11 @@ pub struct Server {
     base: Dn,
     counters: Counters,
     /// Entries that all connections together keep for further pages.
-    kept: AtomicUsize,
+    kept: pages::Kept,
+    /// Whom hosts may see.
+    known: eyes::Known,
+    /// Decisions that each source may still have recorded.
+    records: records::Budgets,
 }
 
 impl Server {
@@ -106,7 +113,14 @@ impl Server {
     /// If `base` is no DN.
     pub fn new(parts: Parts) -> Result<Self, BadDn> {
         let base = Dn::parse(&parts.config.base)?;
-        Ok(Self { parts, base, counters: Counters::default(), kept: AtomicUsize::new(0) })
+        Ok(Self {
+            parts,
+            base,
+            counters: Counters::default(),
+            kept: pages::Kept::default(),
+            known: eyes::Known::default(),
+            records: records::Budgets::default(),
+        })
     }
 
     /// Serves one connection to its end. `is_tls` says that TLS was there from the start.
@@ -125,10 +139,14 @@ impl Server {
         self.parts.views.load().sudo.left_out()
     }
 
-    /// Whether the content is older than is accepted for everybody.
+    /// Whether the content is older than is accepted for everybody. Content of unknown age is.
     pub fn is_stale(&self, now_ms: u64) -> bool {
         let limit_ms = self.parts.config.stale_admins_only_h.saturating_mul(3_600_000);
-        limit_ms > 0 && (self.parts.age)(now_ms).is_some_and(|age_ms| age_ms > limit_ms)
+        limit_ms > 0
+            && match (self.parts.age)(now_ms) {
+                Some(age_ms) => age_ms > limit_ms,
+                None => self.parts.views.load().tree.counts().entries > 0,
+            }
     }
 }
 

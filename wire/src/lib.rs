@@ -11,7 +11,7 @@ pub mod tls;
 pub mod upstream;
 
 pub use accept::{accept_loop, start_tls};
-pub use limits::Limits;
+pub use limits::{Limits, source};
 pub use listen::listen;
 pub use stream::Stream;
 pub use tls::TlsIdentity;

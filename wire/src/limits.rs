@@ -123,7 +123,8 @@ impl Drop for Permit {
     }
 }
 
-fn source(address: IpAddr) -> IpAddr {
+/// The source that an address belongs to: an IPv4 address itself, of IPv6 the /64.
+pub fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 => v4,

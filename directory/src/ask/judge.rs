@@ -194,7 +194,7 @@ mod tests {
                 Row::Grant(Arc::new(serde_json::from_value(grant).unwrap())),
                 Row::Host(Arc::new(serde_json::from_value(host).unwrap())),
             ];
-            View::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()))
+            View::build(Arc::new(State::from_rows(1, 3, 9, rows).unwrap()), &crate::dn::Dn::parse("dc=acme").unwrap())
         };
         let end = (NOW / 86_400 + 2) * 86_400;
         for (of_grant, until) in [(None, end), (Some(end + 9), end), (Some(NOW + 60), NOW + 60)] {

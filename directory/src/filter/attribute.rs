@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use compact_str::CompactString;
 
 use super::{
-    known::{COMPUTED, INDEXED, Known, OPERATIONAL, TABLE},
+    known::{COMPUTED, INDEXED, Known, OPERATIONAL, TABLE, USER_PASSWORD, sounds_secret},
     rule::Rule,
 };
 
@@ -40,6 +40,7 @@ impl Id {
         let hash = hash(base);
         match NAMES.find(hash, base) {
             Some(row) => Self(u32::from(row)),
+            None if sounds_secret(base) => Self::of(USER_PASSWORD),
             None => Self(hash | UNKNOWN),
         }
     }
@@ -229,6 +230,18 @@ mod tests {
             (Id::UID, "uid"),
         ] {
             assert_eq!((id.spelling(), Id::of(name)), (name, id));
+        }
+    }
+
+    #[test]
+    fn a_name_that_sounds_like_a_secret_is_one() {
+        for secret in
+            ["acmeAdminPassword", "vpnPASSWD", "x-sharedSecret-2", "hostPrivateKey", "krb5Key", "nsslapd-rootpw"]
+        {
+            assert!(Id::of(secret).is_secret(), "{secret}");
+        }
+        for open in ["sshPublicKey", "krbPasswordExpiration", "secretary", "pwdLastSet", "acmeKey"] {
+            assert!(!Id::of(open).is_secret(), "{open}");
         }
     }
 

@@ -21,9 +21,36 @@ impl Filter {
         term(&self.root, node, ask)
     }
 
+    /// Octets of an entry's values that the filter reads at most: its cost with this entry.
+    pub(crate) fn octets_read(&self, node: &Node) -> usize {
+        // An ordinary filter on an ordinary entry is not worth a closer look.
+        let most = self.leaves.saturating_mul(node.octets_len());
+        if most < READ_CHEAP { most } else { octets_read(&self.root, node) }
+    }
+
     /// Whether the entry is one that the filter is true for.
     pub fn matches(&self, node: &Node, ask: &Context<'_>) -> bool {
         self.evaluate(node, ask) == Truth::True
+    }
+}
+
+/// Octets that are read without their being counted per attribute.
+const READ_CHEAP: usize = 64 << 10;
+
+fn octets_read(part: &Term, node: &Node) -> usize {
+    let of = |name: &Name| {
+        let parts = node.attributes().filter(|(id, _)| *id == name.id);
+        parts.map(|(_, part)| part.len()).fold(0, usize::saturating_add)
+    };
+    match part {
+        Term::And(parts) | Term::Or(parts) => {
+            parts.iter().map(|part| octets_read(part, node)).fold(0, usize::saturating_add)
+        }
+        Term::Not(part) => octets_read(part, node),
+        Term::Equal(asserted) | Term::AtLeast(asserted) | Term::AtMost(asserted) => of(&asserted.name),
+        Term::Pieces(pieces) => of(&pieces.name).saturating_mul(pieces.any.len().saturating_add(1)),
+        Term::Bits(bits) => of(&bits.name),
+        Term::Present(_) | Term::Admits(_) | Term::Sudo(_) | Term::Undefined => 0,
     }
 }
 

@@ -6,6 +6,9 @@
 
 use super::rule::Rule::{self, Boolean, CaseExact, CaseIgnore, Dn, Integer, Octets, Secret, Telephone, Time, Uuid};
 
+/// The secret that unknown attributes count as whose names sound like one.
+pub(super) const USER_PASSWORD: &str = "userPassword";
+
 pub(super) const USER: u8 = 0;
 pub(super) const INDEXED: u8 = 1;
 pub(super) const OPERATIONAL: u8 = 2;
@@ -154,7 +157,7 @@ pub(super) static TABLE: &[Known] = &[
     Known(&["objectSid"], Octets, USER),
     Known(&["objectGUID"], Octets, USER),
     // What never leaves and never matches.
-    Known(&["userPassword", "2.5.4.35"], Secret, USER),
+    Known(&[USER_PASSWORD, "2.5.4.35"], Secret, USER),
     Known(&["authPassword", "1.3.6.1.4.1.4203.1.3.4"], Secret, USER),
     Known(&["userPKCS12"], Secret, USER),
     Known(&["sambaNTPassword"], Secret, USER),
@@ -181,4 +184,25 @@ pub(super) static TABLE: &[Known] = &[
     Known(&["msLAPS-EncryptedPassword"], Secret, USER),
     Known(&["olcRootPW"], Secret, USER),
     Known(&["olcSyncrepl"], Secret, USER),
+    Known(&["krb5Key"], Secret, USER),
+    Known(&["unixUserPassword"], Secret, USER),
+    Known(&["msSFU30Password"], Secret, USER),
+    Known(&["msDS-ManagedPassword"], Secret, USER),
+    Known(&["msFVE-RecoveryPassword"], Secret, USER),
+    Known(&["nisSecretKey"], Secret, USER),
+    Known(&["ipatokenRadiusSecret"], Secret, USER),
+    Known(&["ipaPrivateKey"], Secret, USER),
+    Known(&["nsDS5ReplicaCredentials"], Secret, USER),
+    Known(&["nsMultiplexorCredentials"], Secret, USER),
+    Known(&["nsslapd-rootpw"], Secret, USER),
+    Known(&["radiusTunnelPassword"], Secret, USER),
 ];
+
+/// Parts of names that nobody gives to what everybody may read.
+const SECRET_PARTS: [&str; 4] = ["password", "passwd", "secret", "privatekey"];
+
+/// Whether an attribute that is not in the table is a secret, by its name.
+pub(super) fn sounds_secret(name: &str) -> bool {
+    let has = |part: &str| name.as_bytes().windows(part.len()).any(|piece| piece.eq_ignore_ascii_case(part.as_bytes()));
+    SECRET_PARTS.into_iter().any(has)
+}

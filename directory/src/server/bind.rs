@@ -20,8 +20,7 @@ const NO_WARNING: &[u8] = &[0x30, 0];
 impl Connection<'_> {
     pub(super) async fn bind(&mut self, id: i32, bind: LdapBindRequest, controls: &[Control]) -> Result<(), Over> {
         // A bind begins by forgetting who the client was (RFC 4511 section 4.2.1).
-        self.who = Who::Anonymous;
-        self.pages.clear();
+        self.forget();
         let outcome = match bind {
             LdapBindRequest { version: 3, dn, cred } => match cred {
                 LdapBindCred::Simple(password) => self.simple(&dn, &password).await?,
@@ -43,6 +42,13 @@ impl Connection<'_> {
             reply::result(&mut self.pipe.outbox, id, reply::tag::BIND, &outcome);
         }
         Ok(())
+    }
+
+    /// Answers a bind whose password is no UTF-8 (RFC 4513 section 5.1.3): it is wrong.
+    pub(super) fn bind_unreadable(&mut self, id: i32) {
+        self.forget();
+        Counters::count(&self.server.counters.binds_wrong);
+        reply::result(&mut self.pipe.outbox, id, reply::tag::BIND, &Outcome::new(Code::InvalidCredentials, ""));
     }
 
     async fn simple(&mut self, dn: &str, password: &str) -> Result<Outcome, Over> {
@@ -74,8 +80,9 @@ impl Connection<'_> {
         self.pipe.flush().await?;
         let passwords = &self.server.parts.passwords;
         let found = self.view.tree.by_dn(&dn).map(|node| node.entry.clone());
+        let is_known = found.is_some();
         let checked = passwords.check(found, dn.as_str(), password.as_bytes(), self.peer, is_secure).await;
-        self.record_bind(&dn, checked);
+        self.record_bind(is_known.then_some(&dn), checked);
         let (counter, outcome) = match checked {
             Checked::Right { entry, .. } => {
                 self.who = Who::Person(entry);
@@ -100,15 +107,24 @@ impl Connection<'_> {
         Ok(outcome)
     }
 
-    fn record_bind(&self, dn: &Dn, checked: Checked) {
+    /// Records a bind that was judged. The others have counters: nobody may fill the log without a try at a password.
+    /// A name that nobody has is not told, so that tries of many names become one line.
+    fn record_bind(&self, dn: Option<&Dn>, checked: Checked) {
+        let is_unjudged = matches!(
+            checked,
+            Checked::NotSecure | Checked::EmptyPassword | Checked::Busy(_) | Checked::Wrong("throttled")
+        );
+        if is_unjudged {
+            return;
+        }
         let (verdict, via) = match checked {
             Checked::Right { via, .. } => ("allow", via.as_str()),
             _ => ("deny", "bind"),
         };
         let position = self.view.position();
-        self.server.parts.decisions.record(Entry {
+        self.server.put(Entry {
             when_ms: self.clock.now_ms,
-            user: dn.as_str().into(),
+            user: dn.map(|dn| judge::cut(dn.as_str())).unwrap_or_default(),
             host: CompactString::const_new(""),
             service: CompactString::const_new("bind"),
             verdict: verdict.into(),

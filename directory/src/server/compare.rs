@@ -10,9 +10,10 @@ use ldap3_proto::{
 use super::{
     connection::Connection,
     counters::Counters,
+    eyes::{Eyes, Shown},
     judge::{self, Judge},
     reply::{self, Outcome},
-    sight::{Eyes, Shown, Sight},
+    sight::Sight,
 };
 use crate::{
     dn::Dn,
@@ -21,13 +22,13 @@ use crate::{
 };
 
 impl Connection<'_> {
-    pub(super) fn compare(&mut self, id: i32, request: &LdapCompareRequest) {
+    pub(super) async fn compare(&mut self, id: i32, request: &LdapCompareRequest) {
         Counters::count(&self.server.counters.compares);
-        let outcome = self.compared(request);
+        let outcome = self.compared(request).await;
         reply::result(&mut self.pipe.outbox, id, reply::tag::COMPARE, &outcome);
     }
 
-    fn compared(&self, request: &LdapCompareRequest) -> Outcome {
+    async fn compared(&self, request: &LdapCompareRequest) -> Outcome {
         let sight = self.sight();
         if sight == Sight::Nothing {
             Counters::count(&self.server.counters.denied);
@@ -37,8 +38,8 @@ impl Connection<'_> {
             Counters::count(&self.server.counters.malformed);
             return Outcome::new(Code::InvalidDNSyntax, "the name to compare is no DN");
         };
-        let Some(node) = self.seen(&dn, &sight) else {
-            return Outcome::no_such_object(self.matched(&dn, &sight));
+        let Some(node) = self.seen(&dn, &sight).await else {
+            return Outcome::no_such_object(self.matched(&dn, &sight).await);
         };
         let Ok(value) = std::str::from_utf8(&request.val) else {
             return Outcome::new(Code::InvalidAttributeSyntax, "values are compared as UTF-8");
@@ -50,9 +51,13 @@ impl Connection<'_> {
         let context = Context { admits: &admits, sudo: &sudo };
         let asked = LdapFilter::Equality(request.atype.clone(), value.to_owned());
         for asked in judge::asked(&asked, node.entry.text("uid")) {
-            self.server.record_asked(&self.view.access, &asked, self.clock, self.peer);
+            if self.may_ask(&sight, &asked.host) {
+                self.server.record_asked(&self.view.access, &asked, self.clock, self.peer);
+            }
         }
-        match Filter::equality(&request.atype, value).evaluate(&node, &context) {
+        let filter =
+            Filter::equality(&request.atype, value).asking_only(&|place| self.may_ask(&sight, judge::split(place).0));
+        match filter.evaluate(&node, &context) {
             Truth::True => Outcome::new(Code::CompareTrue, ""),
             Truth::False if Filter::presence(&request.atype).matches(&node, &context) => {
                 Outcome::new(Code::CompareFalse, "")
@@ -65,15 +70,21 @@ impl Connection<'_> {
         }
     }
 
+    /// Whether a client may ask who comes in at a host: one that sees only what concerns it asks about itself.
+    pub(super) fn may_ask(&self, sight: &Sight, name: &str) -> bool {
+        let Sight::Of(own) = sight else { return true };
+        self.view.access.host(name).is_ok_and(|host| host.key == own.key)
+    }
+
     /// The entry with a name as the client sees it.
-    pub(super) fn seen(&self, dn: &Dn, sight: &Sight) -> Option<Arc<Node>> {
+    pub(super) async fn seen(&self, dn: &Dn, sight: &Sight) -> Option<Arc<Node>> {
         let node = self.view.tree.by_dn(dn).cloned().or_else(|| self.sudo_node(dn, sight));
         match sight {
             Sight::Nothing => None,
             Sight::Everything => node,
             Sight::Of(host) => {
                 let node = node?;
-                match Eyes::new(&self.view, host, self.clock.now_s()).look(&node) {
+                match Eyes::new(&self.server.known, &self.view, host, self.clock.now_s()).look(&node).await {
                     Shown::No => None,
                     Shown::Whole => Some(node),
                     Shown::Part(part) => Some(part),
@@ -88,10 +99,10 @@ impl Connection<'_> {
     }
 
     /// The DN of the nearest entry above a name that the client sees (RFC 4511 section 4.1.9).
-    pub(super) fn matched(&self, dn: &Dn, sight: &Sight) -> String {
+    pub(super) async fn matched(&self, dn: &Dn, sight: &Sight) -> String {
         let mut above = dn.parent();
         while let Some(dn) = above {
-            if let Some(node) = self.seen(&dn, sight) {
+            if let Some(node) = self.seen(&dn, sight).await {
                 return node.entry.dn.to_string();
             }
             above = dn.parent();

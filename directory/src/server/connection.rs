@@ -19,6 +19,7 @@ use super::{
     is_in,
     pages::Pages,
     pipe::{CHUNK, Over, Pipe},
+    readable,
     reply::{self, Outcome},
     sight::{Sight, Who},
 };
@@ -111,6 +112,17 @@ struct Request {
     id: i32,
     operation: LdapOp,
     controls: Vec<Control>,
+    /// A bind whose password is no UTF-8, so that it is nobody's here.
+    is_unreadable: bool,
+}
+
+/// What became of the requests that had arrived.
+struct Batch {
+    next: Next,
+    /// Length of the message that has begun to arrive.
+    whole: Option<usize>,
+    /// Whether there was a whole request.
+    answered: bool,
 }
 
 /// What is at the front of the inbox.
@@ -131,7 +143,7 @@ impl<'s> Connection<'s> {
             is_tls,
             names,
             who: Who::Anonymous,
-            pages: Pages::new(&server.kept),
+            pages: Pages::new(&server.kept, peer),
             cancelled: None,
             view: server.parts.views.load(),
             clock: Clock::read(),
@@ -160,42 +172,49 @@ impl<'s> Connection<'s> {
         let idle = Duration::from_secs(self.server.parts.config.idle_s.max(1));
         let mut deadline = Instant::now() + idle;
         loop {
-            let before = self.pipe.inbox.len();
-            let (next, whole) = self.batch().await?;
+            let Batch { next, whole, answered } = self.batch().await?;
+            let arrived = self.pipe.inbox.len();
             self.pipe.flush().await?;
             if next != Next::Go {
                 return Ok(next);
             }
+            if answered {
+                deadline = Instant::now() + idle;
+            }
+            // Requests may have arrived while the client took the answers; they wait for nothing else to come.
+            if self.pipe.inbox.len() != arrived {
+                continue;
+            }
             if self.pipe.ended {
                 return Ok(Next::Close);
-            }
-            if self.pipe.inbox.len() < before {
-                deadline = Instant::now() + idle;
             }
             self.pipe.read(whole, deadline).await?;
         }
     }
 
-    /// Answers every request that has arrived whole. Returns the length of the one that has not.
-    async fn batch(&mut self) -> Result<(Next, Option<usize>), Over> {
+    /// Answers every request that has arrived whole.
+    async fn batch(&mut self) -> Result<Batch, Over> {
+        let mut batch = Batch { next: Next::Go, whole: None, answered: false };
         if self.pipe.inbox.is_empty() {
-            return Ok((Next::Go, None));
+            return Ok(batch);
         }
         self.view = self.server.parts.views.load();
         self.clock = Clock::read();
+        self.pages.expire(Instant::now());
         loop {
             match self.front() {
                 Front::Whole(request) => {
-                    let next = self.answer(request).await?;
-                    if next != Next::Go {
-                        return Ok((next, None));
+                    batch.answered = true;
+                    batch.next = self.answer(request).await?;
+                    if batch.next != Next::Go {
+                        return Ok(batch);
                     }
                 }
-                Front::Part(length) => return Ok((Next::Go, length)),
+                Front::Part(length) => return Ok(Batch { whole: length, ..batch }),
                 Front::Bad(code, text) => {
                     debug!(peer = %self.peer, text, "LDAP connection closed");
                     reply::disconnection(&mut self.pipe.outbox, code, text);
-                    return Ok((Next::Close, None));
+                    return Ok(Batch { next: Next::Close, ..batch });
                 }
             }
             if self.pipe.outbox.len() >= CHUNK {
@@ -226,8 +245,9 @@ impl<'s> Connection<'s> {
         let mut message = self.pipe.inbox.split_to(length);
         let request = frame::head(&message).and_then(|head| Some((head.id, head.controls()?)));
         let decoded = request.and_then(|(id, controls)| {
+            let is_unreadable = readable::make(&mut message)?;
             let message = self.codec.decode(&mut message).ok()??;
-            Some(Request { id, operation: message.op, controls })
+            Some(Request { id, operation: message.op, controls, is_unreadable })
         });
         match decoded {
             Some(request) => Front::Whole(request),
@@ -239,9 +259,13 @@ impl<'s> Connection<'s> {
     }
 
     async fn answer(&mut self, request: Request) -> Result<Next, Over> {
-        let Request { id, operation, controls } = request;
+        let Request { id, operation, controls, is_unreadable } = request;
         if let Some((tag, oid)) = unserved(&operation, &controls) {
             Counters::count(&self.server.counters.critical_controls);
+            if tag == reply::tag::BIND {
+                // A bind that fails leaves nobody (RFC 4513 section 4).
+                self.forget();
+            }
             let text = format!("the critical control {oid} is not served here");
             reply::result(&mut self.pipe.outbox, id, tag, &Outcome::new(Code::UnavailableCriticalExtension, text));
             return Ok(Next::Go);
@@ -251,8 +275,9 @@ impl<'s> Connection<'s> {
             // What it meant is over: operations are done one after the other, and a long one looks for it itself.
             LdapOp::AbandonRequest(_) => {}
             LdapOp::SearchRequest(search) => self.search(id, search, &controls).await?,
+            LdapOp::BindRequest(_) if is_unreadable => self.bind_unreadable(id),
             LdapOp::BindRequest(bind) => self.bind(id, bind, &controls).await?,
-            LdapOp::CompareRequest(compare) => self.compare(id, &compare),
+            LdapOp::CompareRequest(compare) => self.compare(id, &compare).await,
             LdapOp::ExtendedRequest(extended) => return Ok(self.extended(id, extended)),
             LdapOp::ModifyRequest(_) => self.refuse_write(id, reply::tag::MODIFY),
             LdapOp::AddRequest(_) => self.refuse_write(id, reply::tag::ADD),
@@ -265,6 +290,12 @@ impl<'s> Connection<'s> {
             }
         }
         Ok(Next::Go)
+    }
+
+    /// Forgets who the client was.
+    pub(super) fn forget(&mut self) {
+        self.who = Who::Anonymous;
+        self.pages.clear();
     }
 
     fn refuse_write(&mut self, id: i32, tag: u8) {

@@ -95,8 +95,11 @@ counters! {
     time_limited,
     /// Searches refused because too many candidates would have to be examined.
     candidates_limited,
-    /// Paged searches turned away, because too many entries are held back for further pages.
+    /// Paged searches turned away, because too many entries are held back for further pages, of all clients or of
+    /// its source.
     pages_refused,
+    /// Decisions not recorded, because their source had too many recorded already.
+    records_limited,
     /// Connections closed because the client did not read.
     slow_readers,
     /// Connections closed because nothing complete arrived for `idle_s`.

@@ -5,15 +5,11 @@ use ldap3_proto::proto::{LdapExtendedRequest, LdapResultCode as Code};
 use super::{
     connection::{Connection, Next},
     counters::Counters,
-    frame,
-    judge::{self, Asked},
+    frame, judge,
     reply::{self, Outcome},
     sight::Who,
 };
-use crate::{
-    ask,
-    policy::{Question, Verdict},
-};
+use crate::{ask, decisions::Entry};
 
 impl Connection<'_> {
     pub(super) fn extended(&mut self, id: i32, request: LdapExtendedRequest) -> Next {
@@ -118,11 +114,19 @@ impl Connection<'_> {
         let stale = self.server.is_stale(self.clock.now_ms);
         let age_s = (self.server.parts.age)(self.clock.now_ms).map(|age_ms| age_ms / 1000);
         let answer = ask::answer(&self.view, &name, &asked, now_s, stale).aged(age_s);
-        let (user, service) = (asked.user.as_str(), asked.service.as_str());
-        let decision = self.view.access.decide(&Question { user, host: &name, service, now_s, stale });
-        debug_assert_eq!(decision.verdict == Verdict::Allow, answer.is_allow());
-        let about = Asked { user: user.into(), host: name.as_str().into(), service: service.into() };
-        self.server.record(&decision, &about, asked.what.as_str(), self.clock, Some(self.peer));
+        self.server.put(Entry {
+            when_ms: self.clock.now_ms,
+            user: judge::cut(&asked.user),
+            host: judge::cut(&name),
+            service: judge::cut(&asked.service),
+            verdict: answer.verdict.as_str().into(),
+            reason: answer.reason.as_str().into(),
+            rule: answer.rule.as_deref().map(judge::cut),
+            position: judge::position(self.view.position()),
+            via: asked.what.as_str().into(),
+            source: Some(self.peer),
+            age_s,
+        });
         reply::extended(&mut self.pipe.outbox, id, &Outcome::SUCCESS, None, Some(&answer.to_json()));
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::codec::Decoder;
 
 use super::{
     connection::{DEPTH_MAX, KNOWN_MAX},
-    frame,
+    frame, readable,
 };
 use crate::{ask::Asked, dn::Dn, filter::Filter};
 
@@ -29,6 +29,9 @@ pub fn fuzz(data: &[u8]) {
         let Some(controls) = head.controls() else { return };
         for control in controls {
             let _ = control.value.as_deref().map(frame::paged);
+        }
+        if readable::make(&mut message).is_none() {
+            return;
         }
         match codec.decode(&mut message) {
             Ok(Some(message)) => read(message.op),

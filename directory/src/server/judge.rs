@@ -6,9 +6,9 @@ use compact_str::{CompactString, ToCompactString, format_compact};
 use inventory::Host;
 use ldap3_proto::LdapFilter;
 
-use super::{Server, connection::Clock};
+use super::{Server, connection::Clock, counters::Counters};
 use crate::{
-    decisions::Entry,
+    decisions::{Entry, TEXT_MAX},
     policy::{Access, Decision, Question, SERVICE_DEFAULT, SUDO},
     tree::Node,
 };
@@ -69,7 +69,7 @@ pub(super) fn asked(filter: &LdapFilter, base_uid: Option<&str>) -> Vec<Asked> {
     let access = named("gatehouseAccess").into_iter().map(split);
     let sudo = named("gatehouseSudo").into_iter().map(|host| (host, SUDO));
     let asked = access.chain(sudo).take(RECORDED_MAX);
-    asked.map(|(host, service)| Asked { user: user.into(), host: host.into(), service: service.into() }).collect()
+    asked.map(|(host, service)| Asked { user: cut(user), host: cut(host), service: cut(service) }).collect()
 }
 
 fn conjuncts<'a>(filter: &'a LdapFilter, terms: &mut Vec<(&'a str, &'a str)>) {
@@ -98,11 +98,11 @@ impl Server {
         clock: Clock,
         source: Option<std::net::IpAddr>,
     ) {
-        self.parts.decisions.record(Entry {
+        self.put(Entry {
             when_ms: clock.now_ms,
-            user: asked.user.clone(),
-            host: asked.host.clone(),
-            service: asked.service.clone(),
+            user: cut(&asked.user),
+            host: cut(&asked.host),
+            service: cut(&asked.service),
             verdict: decision.verdict.as_str().into(),
             reason: decision.reason.as_str().into(),
             rule: decision.rule.as_ref().map(ToCompactString::to_compact_string),
@@ -112,6 +112,21 @@ impl Server {
             age_s: (self.parts.age)(clock.now_ms).map(|age_ms| age_ms / 1000),
         });
     }
+
+    /// Puts an entry in the log, unless its source has put too many there.
+    pub(super) fn put(&self, entry: Entry) {
+        if entry.source.is_none_or(|source| self.records.take(source, entry.when_ms)) {
+            self.parts.decisions.record(entry);
+        } else {
+            Counters::count(&self.counters.records_limited);
+        }
+    }
+}
+
+/// A text as long as the log takes it: nothing longer is copied.
+pub(super) fn cut(text: &str) -> CompactString {
+    let end = text.char_indices().nth(TEXT_MAX).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text).into()
 }
 
 /// A position in the log.

@@ -1,18 +1,21 @@
 //! Entries kept for further pages of a search (RFC 2696).
 //!
 //! The first request finds all entries; what does not fit its page is kept with the connection, so the pages together
-//! are one search of one moment and each costs only its own entries. Kept entries share the tree's memory. They are
-//! limited per connection in searches and over all connections in entries, and they go with the connection.
+//! are one search of one moment and each costs only its own entries. Kept entries share the tree's memory, and of the
+//! request only a fingerprint is kept. They are limited per connection in searches, per source and over all connections
+//! in entries, and in age; they go with the connection.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    collections::{HashMap, VecDeque},
+    fmt::{self, Write as _},
+    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use ldap3_proto::proto::LdapSearchRequest;
+use tokio::time::Instant;
 
 use crate::tree::Node;
 
@@ -20,11 +23,57 @@ use crate::tree::Node;
 pub(super) const SEARCHES_MAX: usize = 4;
 /// Entries that all connections together keep.
 const KEPT_MAX: usize = 4_000_000;
+/// Entries among them that are kept for one source.
+const SOURCE_MAX: usize = KEPT_MAX / 4;
+/// Time after which the rest of a search is given up if nobody asks for it.
+const AGE_MAX: Duration = Duration::from_secs(600);
+
+/// How many entries are kept, and for whom.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    total: usize,
+    sources: HashMap<IpAddr, usize>,
+}
+
+impl Kept {
+    fn take(&self, source: IpAddr, entries: usize) -> bool {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = counts.sources.get(&source).copied().unwrap_or(0);
+        if counts.total + entries > KEPT_MAX || own + entries > SOURCE_MAX {
+            return false;
+        }
+        counts.total += entries;
+        counts.sources.insert(source, own + entries);
+        true
+    }
+
+    fn give_back(&self, source: IpAddr, entries: usize) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.total = counts.total.saturating_sub(entries);
+        let left = counts.sources.get(&source).copied().unwrap_or(0).saturating_sub(entries);
+        if left == 0 {
+            counts.sources.remove(&source);
+        } else {
+            counts.sources.insert(source, left);
+        }
+    }
+
+    #[cfg(test)]
+    fn total(&self) -> usize {
+        self.0.lock().unwrap().total
+    }
+}
 
 /// The rest of one search.
 pub(super) struct Rest {
     cookie: u64,
-    request: LdapSearchRequest,
+    /// Of the request.
+    fingerprint: u64,
+    /// When a page was last asked for.
+    asked: Instant,
     nodes: VecDeque<Arc<Node>>,
     /// How many entries the whole search found.
     pub(super) total: usize,
@@ -34,43 +83,61 @@ pub(super) struct Rest {
 
 /// The open paged searches of a connection.
 pub(super) struct Pages<'s> {
-    kept: &'s AtomicUsize,
+    kept: &'s Kept,
+    source: IpAddr,
+    seed: RandomState,
     open: VecDeque<Rest>,
     next: u64,
 }
 
 impl<'s> Pages<'s> {
-    pub(super) fn new(kept: &'s AtomicUsize) -> Self {
-        Self { kept, open: VecDeque::new(), next: 1 }
+    pub(super) fn new(kept: &'s Kept, peer: IpAddr) -> Self {
+        Self { kept, source: wire::source(peer), seed: RandomState::new(), open: VecDeque::new(), next: 1 }
+    }
+
+    /// Gives up what nobody has asked for in a long time.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let is_old = |rest: &Rest| now.saturating_duration_since(rest.asked) > AGE_MAX;
+        while let Some(rest) = self.open.pop_front_if(|rest| is_old(rest)) {
+            self.give_back(rest.nodes.len());
+        }
     }
 
     /// Keeps what is left of a search and returns its cookie; none when too much is kept already.
     pub(super) fn keep(
         &mut self,
-        request: LdapSearchRequest,
+        request: &LdapSearchRequest,
         nodes: VecDeque<Arc<Node>>,
         total: usize,
         is_cut: bool,
+        now: Instant,
     ) -> Option<[u8; 8]> {
         while self.open.len() >= SEARCHES_MAX {
             let oldest = self.open.pop_front();
             oldest.iter().for_each(|rest| self.give_back(rest.nodes.len()));
         }
-        if self.kept.fetch_add(nodes.len(), Relaxed) + nodes.len() > KEPT_MAX {
-            self.give_back(nodes.len());
+        if !self.kept.take(self.source, nodes.len()) {
             return None;
         }
         let cookie = self.next;
         self.next += 1;
-        self.open.push_back(Rest { cookie, request, nodes, total, is_cut });
+        let fingerprint = fingerprint(&self.seed, request);
+        self.open.push_back(Rest { cookie, fingerprint, asked: now, nodes, total, is_cut });
         Some(cookie.to_be_bytes())
     }
 
     /// Takes up to `size` entries of the search with a cookie, and the cookie for the next page if there is one.
     /// `None` if there is no such search, or it asked for something else.
-    pub(super) fn turn(&mut self, cookie: &[u8], request: &LdapSearchRequest, size: usize) -> Option<Page> {
+    pub(super) fn turn(
+        &mut self,
+        cookie: &[u8],
+        request: &LdapSearchRequest,
+        size: usize,
+        now: Instant,
+    ) -> Option<Page> {
         let cookie = u64::from_be_bytes(cookie.try_into().ok()?);
-        let at = self.open.iter().position(|rest| rest.cookie == cookie && is_same(&rest.request, request))?;
+        let same = fingerprint(&self.seed, request);
+        let at = self.open.iter().position(|rest| rest.cookie == cookie && rest.fingerprint == same)?;
         let mut rest = self.open.remove(at)?;
         let nodes: Vec<Arc<Node>> = rest.nodes.drain(..size.min(rest.nodes.len())).collect();
         self.give_back(nodes.len());
@@ -79,6 +146,7 @@ impl<'s> Pages<'s> {
         if !rest.nodes.is_empty() {
             rest.cookie = self.next;
             self.next += 1;
+            rest.asked = now;
             next = Some(rest.cookie.to_be_bytes());
             self.open.push_back(rest);
         }
@@ -101,7 +169,7 @@ impl<'s> Pages<'s> {
     }
 
     fn give_back(&self, nodes: usize) {
-        self.kept.fetch_sub(nodes, Relaxed);
+        self.kept.give_back(self.source, nodes);
     }
 }
 
@@ -121,10 +189,21 @@ pub(super) struct Page {
     pub(super) is_cut: bool,
 }
 
-/// A page must be asked for with the request of the first one (RFC 2696 section 3).
-fn is_same(one: &LdapSearchRequest, other: &LdapSearchRequest) -> bool {
-    let parts = |request: &LdapSearchRequest| (request.scope.clone(), request.typesonly);
-    parts(one) == parts(other) && one.base == other.base && one.filter == other.filter && one.attrs == other.attrs
+/// What is the same in two requests for pages of one search: a page must be asked for with the request of the first one
+/// (RFC 2696 section 3). The request itself may be large and is not kept.
+fn fingerprint(seed: &RandomState, request: &LdapSearchRequest) -> u64 {
+    struct Hashing(DefaultHasher);
+    impl fmt::Write for Hashing {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let LdapSearchRequest { base, scope, typesonly, filter, attrs, .. } = request;
+    let mut hashing = Hashing(seed.build_hasher());
+    // A hasher takes everything.
+    let _ = write!(hashing, "{:?}", (base, scope, typesonly, filter, attrs));
+    hashing.0.finish()
 }
 
 #[cfg(test)]
@@ -133,6 +212,8 @@ mod tests {
     use ldap3_proto::proto::{LdapDerefAliases, LdapFilter, LdapSearchScope};
 
     use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
     fn nodes(count: u8) -> VecDeque<Arc<Node>> {
         let node = |n| {
@@ -157,34 +238,52 @@ mod tests {
 
     #[test]
     fn pages_come_one_after_the_other_and_are_given_back() {
-        let kept = AtomicUsize::new(0);
-        let mut pages = Pages::new(&kept);
-        let first = pages.keep(request("dc=acme"), nodes(5), 8, false).unwrap();
-        assert_eq!(kept.load(Relaxed), 5);
-        assert!(pages.turn(&first, &request("dc=other"), 3).is_none(), "another request");
-        assert!(pages.turn(b"wrong", &request("dc=acme"), 3).is_none());
-        let page = pages.turn(&first, &request("dc=acme"), 3).unwrap();
+        let (kept, now) = (Kept::default(), Instant::now());
+        let mut pages = Pages::new(&kept, PEER);
+        let first = pages.keep(&request("dc=acme"), nodes(5), 8, false, now).unwrap();
+        assert_eq!(kept.total(), 5);
+        assert!(pages.turn(&first, &request("dc=other"), 3, now).is_none(), "another request");
+        assert!(pages.turn(b"wrong", &request("dc=acme"), 3, now).is_none());
+        let page = pages.turn(&first, &request("dc=acme"), 3, now).unwrap();
         assert_eq!((page.nodes.len(), page.total), (3, 8));
-        assert!(pages.turn(&first, &request("dc=acme"), 3).is_none(), "a cookie is good once");
-        let last = pages.turn(&page.next.unwrap(), &request("dc=acme"), 3).unwrap();
+        assert!(pages.turn(&first, &request("dc=acme"), 3, now).is_none(), "a cookie is good once");
+        let last = pages.turn(&page.next.unwrap(), &request("dc=acme"), 3, now).unwrap();
         assert_eq!((last.nodes.len(), last.next), (2, None));
-        assert_eq!(kept.load(Relaxed), 0);
+        assert_eq!(kept.total(), 0);
     }
 
     #[test]
     fn what_is_kept_is_limited() {
-        let kept = AtomicUsize::new(0);
-        let mut pages = Pages::new(&kept);
+        let (kept, now) = (Kept::default(), Instant::now());
+        let mut pages = Pages::new(&kept, PEER);
         for _ in 0..SEARCHES_MAX * 2 {
-            pages.keep(request(""), nodes(2), 2, false).unwrap();
+            pages.keep(&request(""), nodes(2), 2, false, now).unwrap();
         }
-        assert_eq!(kept.load(Relaxed), 2 * SEARCHES_MAX);
-        let cookie = pages.keep(request(""), nodes(2), 2, false).unwrap();
+        assert_eq!(kept.total(), 2 * SEARCHES_MAX);
+        let cookie = pages.keep(&request(""), nodes(2), 2, false, now).unwrap();
         pages.end(&cookie);
-        assert_eq!(kept.load(Relaxed), 2 * (SEARCHES_MAX - 1));
+        assert_eq!(kept.total(), 2 * (SEARCHES_MAX - 1));
         drop(pages);
-        assert_eq!(kept.load(Relaxed), 0);
-        kept.store(KEPT_MAX, Relaxed);
-        assert!(Pages::new(&kept).keep(request(""), nodes(1), 1, false).is_none());
+        assert_eq!(kept.total(), 0);
+        assert!(kept.take(PEER, SOURCE_MAX));
+        assert!(Pages::new(&kept, PEER).keep(&request(""), nodes(1), 1, false, now).is_none());
+        let other = IpAddr::from([10, 0, 0, 2]);
+        assert!(Pages::new(&kept, other).keep(&request(""), nodes(1), 1, false, now).is_some(), "others have room");
+        for source in 3..6 {
+            kept.take([10, 0, 0, source].into(), SOURCE_MAX);
+        }
+        assert_eq!(kept.total(), KEPT_MAX);
+        assert!(Pages::new(&kept, other).keep(&request(""), nodes(1), 1, false, now).is_none(), "nobody has");
+    }
+
+    #[test]
+    fn the_rest_of_a_search_that_nobody_asks_for_is_given_up() {
+        let (kept, now) = (Kept::default(), Instant::now());
+        let mut pages = Pages::new(&kept, PEER);
+        let cookie = pages.keep(&request(""), nodes(2), 2, false, now).unwrap();
+        pages.expire(now + AGE_MAX);
+        assert_eq!(kept.total(), 2);
+        pages.expire(now + AGE_MAX + Duration::from_secs(1));
+        assert!(kept.total() == 0 && pages.turn(&cookie, &request(""), 1, now).is_none());
     }
 }

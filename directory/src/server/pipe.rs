@@ -29,6 +29,11 @@ pub(super) const ROOM: usize = 64 << 10;
 pub(super) const CHUNK: usize = 64 << 10;
 /// Time in which a client must take at least one octet of what waits for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time in which a client must take all that waits, and more for every [`RATE_MIN`] octets: who takes an octet now and
+/// then holds a search, and what it keeps in memory, no longer than this.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Octets per second that a client must take beyond that.
+const RATE_MIN: usize = 8 << 10;
 /// Octets of the first read; it grows while reads fill it.
 const READ_MIN: usize = 4 << 10;
 /// Time after which a connection that waits gives its buffers back: most connections wait most of the time.
@@ -57,6 +62,8 @@ pub(super) struct Pipe<'a> {
     pub(super) ended: bool,
     read_size: usize,
     write_timeout: Duration,
+    flush_timeout: Duration,
+    rate_min: usize,
     quiet: Duration,
 }
 
@@ -71,6 +78,8 @@ impl<'a> Pipe<'a> {
             ended: false,
             read_size: READ_MIN,
             write_timeout: WRITE_TIMEOUT,
+            flush_timeout: FLUSH_TIMEOUT,
+            rate_min: RATE_MIN,
             quiet: QUIET,
         }
     }
@@ -121,9 +130,11 @@ impl<'a> Pipe<'a> {
     /// Sends all that waits.
     pub(super) async fn flush(&mut self) -> Result<(), Over> {
         let mut sent = 0;
+        let seconds = u64::try_from(self.outbox.len() / self.rate_min.max(1)).unwrap_or(u64::MAX);
+        let end = Instant::now() + self.flush_timeout + Duration::from_secs(seconds);
         while !self.outbox.is_empty() {
-            let patience = self.write_timeout;
-            match timeout(patience, poll_fn(|cx| self.poll_progress(cx))).await {
+            let patience = end.min(Instant::now() + self.write_timeout);
+            match timeout_at(patience, poll_fn(|cx| self.poll_progress(cx))).await {
                 Err(_) => return Err(Over::Slow),
                 Ok(Err(_)) => return Err(Over::Gone),
                 Ok(Ok(octets)) => sent += octets as u64,
@@ -214,6 +225,23 @@ mod tests {
         assert_eq!(pipe.flush().await, Err(Over::Slow));
         assert!(pipe.inbox.len() >= ROOM && pipe.inbox.len() < 3 * ROOM, "{}", pipe.inbox.len());
         sender.abort();
+    }
+
+    #[tokio::test]
+    async fn who_takes_an_octet_now_and_then_is_too_slow() {
+        let (mut client, server) = pair().await;
+        let counters = Counters::default();
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        (pipe.flush_timeout, pipe.rate_min) = (Duration::from_millis(200), usize::MAX);
+        pipe.outbox.resize(256 << 20, 0);
+        let reader = tokio::spawn(async move {
+            let mut some = vec![0; 64 << 10];
+            while client.read(&mut some).await.is_ok_and(|octets| octets > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert_eq!(pipe.flush().await, Err(Over::Slow));
+        reader.abort();
     }
 
     #[tokio::test]

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     dn::Dn,
-    filter::Filter,
-    tree::{Node, Scope, Selection},
+    filter::{Filter, attribute::DESCRIPTION_OCTETS_MAX},
+    tree::{NAMES_MAX, Node, Scope, Selection},
 };
 
 /// Time that a search may take, its client's reading included.
@@ -57,7 +57,7 @@ impl Connection<'_> {
     pub(super) async fn search(
         &mut self,
         id: i32,
-        request: LdapSearchRequest,
+        mut request: LdapSearchRequest,
         controls: &[Control],
     ) -> Result<(), Over> {
         Counters::count(&self.server.counters.searches);
@@ -72,7 +72,9 @@ impl Connection<'_> {
                 return Ok(());
             }
         };
-        let prepared = match self.prepare(&request) {
+        bound(&mut request.attrs);
+        let is_first = paged.as_ref().is_none_or(|(_, cookie)| cookie.is_empty());
+        let prepared = match self.prepare(&request, is_first).await {
             Ok(prepared) => prepared,
             Err(outcome) => {
                 self.done(id, &outcome, paged.is_some().then_some((0, &[][..])));
@@ -121,7 +123,7 @@ impl Connection<'_> {
         true
     }
 
-    fn prepare(&mut self, request: &LdapSearchRequest) -> Result<Prepared, Outcome> {
+    async fn prepare(&mut self, request: &LdapSearchRequest, is_first: bool) -> Result<Prepared, Outcome> {
         let counters = &self.server.counters;
         let malformed = |code, text: String| {
             Counters::count(&counters.malformed);
@@ -145,11 +147,12 @@ impl Connection<'_> {
                 base
             }
         };
-        if base != self.server.base && self.seen(&base, &sight).is_none() {
-            return Err(Outcome::no_such_object(self.matched(&base, &sight)));
+        if base != self.server.base && self.seen(&base, &sight).await.is_none() {
+            return Err(Outcome::no_such_object(self.matched(&base, &sight).await));
         }
         let filter = Filter::compile(&request.filter);
         let filter = filter.map_err(|error| malformed(Code::AdminLimitExceeded, error.to_string()))?;
+        let filter = filter.asking_only(&|place| self.may_ask(&sight, judge::split(place).0));
         let selection = match &self.compiled.selection {
             Some((names, selection)) if *names == request.attrs => selection.clone(),
             _ => {
@@ -158,7 +161,9 @@ impl Connection<'_> {
                 selection
             }
         };
-        self.record(request, &base);
+        if is_first {
+            self.record(request, &base, &sight);
+        }
         let limit = self.server.parts.config.size_limit;
         let asked = usize::try_from(request.sizelimit).unwrap_or(0);
         let time = u64::try_from(request.timelimit).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
@@ -177,15 +182,15 @@ impl Connection<'_> {
     }
 
     /// Records what the filter asks about one person.
-    fn record(&self, request: &LdapSearchRequest, base: &Dn) {
+    fn record(&self, request: &LdapSearchRequest, base: &Dn, sight: &Sight) {
         if !asks(&request.filter) {
             return;
         }
         let is_base = request.scope == LdapSearchScope::Base;
         let node = is_base.then(|| self.view.tree.by_dn(base)).flatten();
         let uid = node.and_then(|node| node.entry.text("uid"));
-        for asked in judge::asked(&request.filter, uid) {
-            self.server.record_asked(&self.view.access, &asked, self.clock, self.peer);
+        for asked in judge::asked(&request.filter, uid).iter().filter(|asked| self.may_ask(sight, &asked.host)) {
+            self.server.record_asked(&self.view.access, asked, self.clock, self.peer);
         }
     }
 
@@ -204,7 +209,7 @@ impl Connection<'_> {
             return Ok(());
         }
         if !cookie.is_empty() {
-            let Some(page) = self.pages.turn(cookie, &request, size) else {
+            let Some(page) = self.pages.turn(cookie, &request, size, Instant::now()) else {
                 Counters::count(&self.server.counters.pages_refused);
                 let text = "the cookie is none of this connection's, or the request is not that of the first page";
                 self.done(id, &Outcome::new(Code::UnwillingToPerform, text), Some((0, &[])));
@@ -226,7 +231,7 @@ impl Connection<'_> {
         let rest = nodes.split_off(size.min(nodes.len()));
         let mut next = None;
         if !rest.is_empty() {
-            next = self.pages.keep(request, rest, total, is_cut);
+            next = self.pages.keep(&request, rest, total, is_cut, Instant::now());
             outcome = Outcome::SUCCESS;
             if next.is_none() {
                 Counters::count(&self.server.counters.pages_refused);
@@ -276,6 +281,16 @@ fn page_asked(request: &LdapSearchRequest, controls: &[Control]) -> Result<Optio
     let limit = usize::try_from(request.sizelimit).unwrap_or(0);
     let is_whole = cookie.is_empty() && (size == 0 || (limit > 0 && size >= limit));
     Ok((!is_whole).then(|| (size, cookie.to_vec())))
+}
+
+/// Bounds a list of attributes, since it is kept: names that are too long are no names, and of too many the rest is
+/// ignored.
+fn bound(names: &mut Vec<String>) {
+    names.truncate(NAMES_MAX);
+    names.shrink_to_fit();
+    for name in names.iter_mut().filter(|name| name.len() > DESCRIPTION_OCTETS_MAX) {
+        *name = String::new();
+    }
 }
 
 fn scope(scope: &LdapSearchScope) -> Scope {

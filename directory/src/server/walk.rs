@@ -12,22 +12,25 @@ use tokio::time::Instant;
 use super::{
     connection::Connection,
     counters::Counters,
+    eyes::{Eyes, Shown},
     frame,
     judge::{self, Judge},
     pipe::{CHUNK, Over},
     reply::Outcome,
     search::Prepared,
-    sight::{Eyes, Shown, Sight},
+    sight::Sight,
 };
 use crate::{
     filter::Context,
-    tree::{Node, Step, encode_attribute},
+    tree::{Node, Search, Step, TooMany, encode_attribute},
 };
 
 /// Candidates that one search may examine in vain.
 const CANDIDATES_MAX: usize = 1_000_000;
 /// Candidates that are examined in vain before others have their turn: about a quarter of a millisecond.
 const TURN: usize = 512;
+/// Members of a group that are judged for a host at the cost of one candidate.
+const MEMBERS_PER_CANDIDATE: usize = 8;
 /// Where found entries go.
 pub(super) enum Sink {
     /// To the client at once.
@@ -58,7 +61,7 @@ impl Connection<'_> {
         let sudo = |node: &Node, host: &str| judge.sudo(node, host);
         let context = Context { admits: &admits, sudo: &sudo };
         let host = if let Sight::Of(host) = &search.sight { Some(&**host) } else { None };
-        let mut eyes = host.map(|host| Eyes::new(&view, host, clock.now_s()));
+        let mut eyes = host.map(|host| Eyes::new(&self.server.known, &view, host, clock.now_s()));
         let mut found = 0;
 
         let mut roles = search.sudo.then(|| {
@@ -68,41 +71,42 @@ impl Connection<'_> {
         let mut unseen = 0;
         let mut walk = view.tree.search(&search.base, search.scope, &search.filter, &context, CANDIDATES_MAX);
         loop {
-            let part;
             let is_role = roles.is_some();
-            let node = match roles.as_mut().unwrap_or(&mut walk).step(TURN) {
-                Step::Found(node) if is_role && !view.sudo.sees(node, host, clock.now_s()) => {
+            let step = match (roles.as_mut(), &eyes) {
+                (Some(roles), _) => roles.step(TURN),
+                (None, None) => walk.step(TURN),
+                (None, Some(_)) => walk.step_unjudged(TURN),
+            };
+            let node = match (step, &mut eyes) {
+                (Step::Found(node), _) if is_role && !view.sudo.sees(node, host, clock.now_s()) => {
                     unseen += 1;
                     if unseen % TURN == 0
                         && let Some(stop) = self.pause(id, search.deadline).await?
                     {
                         return Ok(self.stopped(stop, found));
                     }
-                    continue;
+                    Ok(None)
                 }
-                Step::Found(node) => node,
-                Step::End if is_role => {
+                (Step::Found(node), Some(eyes)) if !is_role => shown(eyes, &mut walk, node).await,
+                (Step::Found(node), _) => Ok(Some(node.clone())),
+                (Step::End, _) if is_role => {
                     roles = None;
                     continue;
                 }
-                Step::Paused => match self.pause(id, search.deadline).await? {
+                (Step::TooMany(error), _) => Err(error),
+                (Step::Paused, _) => match self.pause(id, search.deadline).await? {
                     None => continue,
                     Some(stop) => return Ok(self.stopped(stop, found)),
                 },
-                Step::TooMany(error) => {
+                (Step::End, _) => return Ok(Some((Outcome::SUCCESS, found))),
+            };
+            let node = match node {
+                Ok(Some(node)) => node,
+                Ok(None) => continue,
+                Err(error) => {
                     Counters::count(&self.server.counters.candidates_limited);
                     return Ok(Some((Outcome::new(Code::AdminLimitExceeded, error.to_string()), found)));
                 }
-                Step::End => return Ok(Some((Outcome::SUCCESS, found))),
-            };
-            let node = match eyes.as_mut().map_or(Shown::Whole, |eyes| eyes.look(node)) {
-                Shown::No => continue,
-                Shown::Whole => node,
-                Shown::Part(seen) if search.filter.matches(&seen, &context) => {
-                    part = seen;
-                    &part
-                }
-                Shown::Part(_) => continue,
             };
             if found == search.limit {
                 Counters::count(&self.server.counters.size_limited);
@@ -110,8 +114,8 @@ impl Connection<'_> {
             }
             found += 1;
             match sink {
-                Sink::Client => self.write(id, node, search, &judge),
-                Sink::List(list) => list.push_back(node.clone()),
+                Sink::Client => self.write(id, &node, search, &judge),
+                Sink::List(list) => list.push_back(node),
             }
             if self.pipe.outbox.len() >= CHUNK || found % TURN == 0 {
                 self.pipe.flush().await?;
@@ -179,4 +183,19 @@ impl Connection<'_> {
             }
         }
     }
+}
+
+/// An entry as a host sees it, if what it sees matches.
+async fn shown(eyes: &mut Eyes<'_>, walk: &mut Search<'_>, node: &Arc<Node>) -> Result<Option<Arc<Node>>, TooMany> {
+    let seen = match eyes.look(node).await {
+        Shown::No => None,
+        Shown::Whole => Some(node.clone()),
+        Shown::Part(part) => Some(part),
+    };
+    let effort = eyes.take_effort() / MEMBERS_PER_CANDIDATE;
+    let Some(seen) = seen else {
+        walk.pass_over(1 + effort)?;
+        return Ok(None);
+    };
+    Ok(walk.judge(&seen)?.then_some(seen))
 }

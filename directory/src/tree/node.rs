@@ -66,6 +66,19 @@ impl Node {
         Ok(Self { entry, dn, usn, has_subordinates: false, ends, begin, octets: octets[..].into() })
     }
 
+    /// The same entry with other attributes: what is left when some are not shown.
+    #[must_use]
+    pub(crate) fn with_attributes(&self, attributes: Box<[Attribute]>) -> Option<Self> {
+        let entry = Entry { attributes, ..Entry::clone(&self.entry) };
+        let has_subordinates = self.has_subordinates;
+        Self::new(Arc::new(entry), self.usn).ok().map(|node| Self { has_subordinates, ..node })
+    }
+
+    /// Octets of the encoding.
+    pub(crate) fn octets_len(&self) -> usize {
+        self.octets.len()
+    }
+
     /// Whether the tree has entries right below this one.
     pub fn has_subordinates(&self) -> bool {
         self.has_subordinates
@@ -187,6 +200,11 @@ fn at(octets: &BytesMut) -> u32 {
 pub(crate) struct Part<'a>(&'a [u8]);
 
 impl<'a> Part<'a> {
+    /// Octets of its encoding.
+    pub(crate) fn len(self) -> usize {
+        self.0.len()
+    }
+
     /// Its name with options, as received.
     pub(crate) fn description(self) -> &'a str {
         ber::read_attribute(self.0).map_or("", |(name, _)| name)

@@ -22,6 +22,12 @@ const GOOD_ENOUGH: usize = 1;
 /// With more candidates than this, it is tried whether the part of the tree that is searched has fewer entries.
 const BELOW_TRIED: usize = 256;
 
+/// Octets of values that a filter reads at the cost of one candidate.
+const READ_PER_CANDIDATE: usize = 4096;
+/// Most that one entry may cost, in candidates: 256 MiB are read in some tens of milliseconds, and nobody else has a
+/// turn meanwhile.
+const ENTRY_COST_MAX: usize = 1 << 16;
+
 /// How far a search goes from its base (RFC 4511 section 4.5.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -37,7 +43,7 @@ pub enum Scope {
 
 /// More candidates than allowed were looked at in vain: adminLimitExceeded (11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the search looked at {0} entries that do not match; ask by an attribute that is indexed")]
+#[error("the search costs too much after {0} entries that do not match; ask by an attribute that is indexed")]
 pub struct TooMany(pub usize);
 
 /// What a step of a search came to.
@@ -63,6 +69,10 @@ pub struct Search<'a> {
     source: Source<'a>,
     in_vain: usize,
     in_vain_max: usize,
+    /// What entries cost beyond one candidate each, found ones included.
+    dear: usize,
+    /// Cost since the last pause.
+    turn: usize,
 }
 
 /// Where candidates come from.
@@ -115,7 +125,7 @@ impl<'a> Search<'a> {
         in_vain_max: usize,
     ) -> Self {
         let source = tree.source(base, scope, &filter.root);
-        Self { tree, filter, ask, base: base.clone(), scope, source, in_vain: 0, in_vain_max }
+        Self { tree, filter, ask, base: base.clone(), scope, source, in_vain: 0, in_vain_max, dear: 0, turn: 0 }
     }
 
     /// How many candidates did not match so far.
@@ -145,26 +155,75 @@ impl<'a> Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Goes on until an entry is found or `budget` more candidates were looked at in vain, so that whoever searches can
-    /// let others have their turn.
+    /// Goes on until an entry is found or candidates at the cost of `budget` were looked at, so that whoever searches
+    /// can let others have their turn.
     pub fn step(&mut self, budget: usize) -> Step<'a> {
-        let pause = self.in_vain.saturating_add(budget);
-        while let Some(slot) = self.next_candidate() {
+        loop {
+            let node = match self.step_unjudged(budget) {
+                Step::Found(node) => node,
+                other => return other,
+            };
+            match self.judge(node) {
+                Ok(true) => return Step::Found(node),
+                Ok(false) => {}
+                Err(error) => return Step::TooMany(error),
+            }
+        }
+    }
+
+    /// As [`Search::step`], but finds every entry in scope that an index gives for the filter: all that match are among
+    /// them, and so is every entry that matches without some of its values. Whoever shows only parts of entries judges
+    /// what is left of them with [`Search::judge`].
+    pub fn step_unjudged(&mut self, budget: usize) -> Step<'a> {
+        loop {
+            if self.turn >= budget {
+                self.turn = 0;
+                return Step::Paused;
+            }
+            let Some(slot) = self.next_candidate() else { break };
             let Some(node) = self.tree.node(slot) else { continue };
-            if self.is_in_scope(node) && self.filter.matches(node, self.ask) {
+            if self.is_in_scope(node) {
                 return Step::Found(node);
             }
-            self.in_vain += 1;
-            if self.in_vain > self.in_vain_max {
-                self.source = Source::Nothing;
-                return Step::TooMany(TooMany(self.in_vain));
-            }
-            if self.in_vain >= pause {
-                return Step::Paused;
+            if let Err(error) = self.pass_over(1) {
+                return Step::TooMany(error);
             }
         }
         self.source = Source::Nothing;
         Step::End
+    }
+
+    /// Whether the filter is true for an entry; if not it was looked at in vain.
+    ///
+    /// # Errors
+    /// That was one too many, or the filter costs too much with this entry.
+    pub fn judge(&mut self, node: &Node) -> Result<bool, TooMany> {
+        let more = self.filter.octets_read(node) / READ_PER_CANDIDATE;
+        self.turn = self.turn.saturating_add(more);
+        self.dear = self.dear.saturating_add(more);
+        if more > ENTRY_COST_MAX {
+            self.source = Source::Nothing;
+            return Err(TooMany(self.in_vain));
+        }
+        let is_match = self.filter.matches(node, self.ask);
+        if !is_match {
+            self.pass_over(1)?;
+        }
+        Ok(is_match)
+    }
+
+    /// Counts what was looked at in vain.
+    ///
+    /// # Errors
+    /// That was one too many.
+    pub fn pass_over(&mut self, candidates: usize) -> Result<(), TooMany> {
+        self.in_vain = self.in_vain.saturating_add(candidates);
+        self.turn = self.turn.saturating_add(candidates);
+        if self.in_vain.saturating_add(self.dear) > self.in_vain_max {
+            self.source = Source::Nothing;
+            return Err(TooMany(self.in_vain));
+        }
+        Ok(())
     }
 }
 

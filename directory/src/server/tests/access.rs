@@ -6,7 +6,7 @@ use ldap3_proto::{LdapResultCode as Code, proto::*};
 
 use super::{
     client::Client,
-    world::{BASE, World, company},
+    world::{BASE, World, company, entry},
 };
 use crate::ask::{self, Answer, Asked, What};
 
@@ -51,6 +51,110 @@ async fn a_host_sees_all_or_what_concerns_it() {
     let mut person = Client::tls(&world, Some(DB1)).await;
     assert_eq!(person.bind("uid=carol,ou=people,dc=acme,dc=private", "secret-of-carol").await, Code::Success);
     assert_eq!(person.search(BASE, ALL, "(uid=carol)", &[]).await.entries.len(), 1, "a bound person sees all");
+}
+
+/// What bob and carol have to do with each other and with ada.
+fn tangle() -> Vec<inventory::Row> {
+    let dn = |uid: &str| format!("uid={uid},ou=people,{BASE}");
+    let (ada, bob, carol) = (dn("ada"), dn("bob"), dn("carol"));
+    let group = |number, name: &str, attributes: &[(&str, &[&str])]| {
+        let own: [(&str, &[&str]); 2] = [("objectClass", &["groupOfNames"]), ("cn", &[name])];
+        entry(number, &format!("cn={name},ou=groups,{BASE}"), &[&own, attributes].concat())
+    };
+    let mut rows = company();
+    rows.push(group(30, "mixed", &[("member", &[&ada, &carol, "cn=hidden,ou=groups,dc=acme,dc=private"])]));
+    rows.push(group(31, "hidden", &[("member;x-opt", &[&carol]), ("2.5.4.31", &[&carol])]));
+    rows.push(group(
+        32,
+        "outer",
+        &[("2.5.4.31", &["cn=mixed,ou=groups,dc=acme,dc=private", &carol]), ("owner", &[&carol])],
+    ));
+    rows.push(entry(
+        33,
+        &format!("cn=net,ou=groups,{BASE}"),
+        &[
+            ("objectClass", &["nisNetgroup"]),
+            ("cn", &["net"]),
+            ("nisNetgroupTriple", &["(,ada,)", "(,carol,)", "(db1,,)"]),
+        ],
+    ));
+    rows.push(entry(
+        34,
+        &format!("uid=dan,ou=people,{BASE}"),
+        &[
+            ("objectClass", &["posixAccount"]),
+            ("uid", &["dan"]),
+            ("manager", &[&carol]),
+            ("host", &["web1"]),
+            ("description", &[&bob]),
+        ],
+    ));
+    rows.push(super::world::grant("dan", &["dan"], &["db1.us-east-1a"], None));
+    rows
+}
+
+#[tokio::test]
+async fn no_filter_of_a_host_tells_what_is_hidden() {
+    let world = World::new(tangle(), VIEWS).await;
+    let mut host = Client::tls(&world, Some(DB1)).await;
+    for filter in [
+        "(&(cn=staff)(!(memberUid=carol)))",
+        "(&(cn=mixed)(!(member=uid=carol,ou=people,dc=acme,dc=private)))",
+        "(&(cn=outer)(!(owner=*)))",
+        "(&(uid=dan)(!(manager=*))(!(host=web1)))",
+    ] {
+        assert_eq!(host.search(BASE, ALL, filter, &[]).await.entries.len(), 1, "{filter}");
+    }
+    for filter in [
+        "(memberUid=carol)",
+        "(member=uid=carol,ou=people,dc=acme,dc=private)",
+        "(&(cn=staff)(memberUid>=carol))",
+        "(host=web1)",
+        "(gatehouseAccess=web1.us-east-1b)",
+        "(&(uid=ada)(!(gatehouseAccess=web1.us-east-1b)))",
+        "(&(uid=ada)(!(gatehouseSudo=web1)))",
+    ] {
+        assert_eq!(host.search(BASE, ALL, filter, &[]).await.names(), [""; 0], "{filter}");
+    }
+    assert_eq!(host.search(BASE, ALL, "(gatehouseAccess=db1)", &[]).await.names(), ["uid=ada", "uid=bob", "uid=dan"]);
+    assert!(world.decisions().is_empty(), "what may not be asked is not decided");
+}
+
+#[tokio::test]
+async fn a_host_is_shown_nothing_of_people_who_are_not_its_own() {
+    let world = World::new(tangle(), VIEWS).await;
+    let mut host = Client::tls(&world, Some(DB1)).await;
+    let found = host.search(BASE, ALL, "(objectClass=groupOfNames)", &[]).await;
+    assert_eq!(found.names(), ["cn=mixed", "cn=outer"]);
+    for entry in &found.entries {
+        let seen = format!("{entry:?}");
+        let values: Vec<String> = entry
+            .attributes
+            .iter()
+            .flat_map(|attribute| &attribute.vals)
+            .map(|value| String::from_utf8(value.clone()).unwrap())
+            .collect();
+        assert!(!values.iter().any(|value| value.contains("carol") || value.contains("hidden")), "{seen}");
+    }
+    assert_eq!(
+        host.search(BASE, ALL, "(cn=outer)", &["member"]).await.values("2.5.4.31"),
+        ["cn=mixed,ou=groups,dc=acme,dc=private"]
+    );
+    let net = host.search(BASE, ALL, "(objectClass=nisNetgroup)", &[]).await;
+    assert_eq!(net.values("nisNetgroupTriple"), ["(,ada,)", "(db1,,)"]);
+    let dan = host.search(BASE, ALL, "(uid=dan)", &[]).await;
+    assert!(dan.values("host").is_empty() && dan.values("manager").is_empty());
+    assert_eq!(dan.values("description").len(), 1);
+}
+
+#[tokio::test]
+async fn content_of_unknown_age_is_old() {
+    let world = World::new(company(), r#", "allow_anonymous": ["127.0.0.0/8"], "stale_admins_only_h": 1"#).await;
+    let mut client = Client::plain(world.plain).await;
+    assert_eq!(client.search(BASE, ALL, "(gatehouseAccess=web1)", &[]).await.entries.len(), 1);
+    world.age_ms.store(u64::MAX, Relaxed);
+    assert!(client.search(BASE, ALL, "(gatehouseAccess=web1)", &[]).await.entries.is_empty());
+    assert_eq!(client.search(BASE, ALL, "(gatehouseAccess=db1)", &[]).await.entries.len(), 2, "those with sudo");
 }
 
 #[tokio::test]

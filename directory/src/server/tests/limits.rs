@@ -145,6 +145,72 @@ async fn who_does_not_read_delays_nobody_and_may_change_their_mind() {
 }
 
 #[tokio::test]
+async fn a_request_that_came_while_the_client_did_not_read_is_answered() {
+    let world = World::new(crowd(), OPEN).await;
+    let counters = || world.server.counters();
+    let mut client = Client::plain(world.plain).await;
+    let mut sent = Vec::new();
+    // One result after the other, until one does not fit into what is on the way.
+    let is_stuck = loop {
+        let before = counters().bytes_out;
+        let some = request(BASE, LdapSearchScope::Subtree, "(|(uid=u100)(uid=u101)(uid=u102)(uid=u103))", &[]);
+        sent.push(client.send(LdapOp::SearchRequest(some), vec![]).await);
+        until("the search has begun", || counters().searches == sent.len() as u64).await;
+        let is_sent = async {
+            while counters().bytes_out == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if timeout(Duration::from_millis(500), is_sent).await.is_err() {
+            break sent.len() < 10_000;
+        }
+    };
+    assert!(is_stuck);
+    let before = counters().bytes_in;
+    let own = request(BASE, LdapSearchScope::Subtree, "(uid=ada)", &[]);
+    sent.push(client.send(LdapOp::SearchRequest(own), vec![]).await);
+    until("the request has arrived", || counters().bytes_in > before).await;
+    for id in sent {
+        timeout(Duration::from_secs(10), client.found(id)).await.expect("an answer without a further request");
+    }
+}
+
+#[tokio::test]
+async fn long_lists_of_attributes_are_not_kept() {
+    let world = World::new(company(), OPEN).await;
+    let mut client = Client::plain(world.plain).await;
+    let mut search = request(BASE, LdapSearchScope::Subtree, "(uid=ada)", &["uid"]);
+    search.attrs.extend(vec!["x".to_owned(); 5_000]);
+    search.attrs.push("cn".into());
+    assert_eq!(client.search_with(search, vec![]).await.values("cn"), [""; 0], "the rest of too many is ignored");
+    let long = "a".repeat(60_000);
+    let found = client.search(BASE, LdapSearchScope::Subtree, "(uid=ada)", &[&long]).await;
+    assert_eq!((found.code(), found.entries[0].attributes.len()), (Code::Success, 0), "no name at all");
+    let base = format!("uid={}", "a".repeat(5_000));
+    assert_eq!(client.search(&base, LdapSearchScope::Subtree, "(uid=ada)", &[]).await.code(), Code::InvalidDNSyntax);
+}
+
+#[tokio::test]
+async fn a_filter_that_reads_too_much_of_an_entry_is_refused() {
+    let mut rows = company();
+    let members: Vec<String> = (0..20_000).map(|n| format!("uid=somebody-{n},ou=people,{BASE}")).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    let attributes: &[(&str, &[&str])] = &[("objectClass", &["groupOfNames"]), ("cn", &["all"]), ("member", &members)];
+    rows.push(super::world::entry(50, &format!("cn=all,ou=groups,{BASE}"), attributes));
+    let world = World::new(rows, OPEN).await;
+    let mut client = Client::plain(world.plain).await;
+    let term = |n: usize| LdapFilter::Equality("member".into(), format!("uid=nobody-{n},ou=people,{BASE}"));
+    let mut search = request(BASE, LdapSearchScope::Subtree, "(cn=all)", &["cn"]);
+    search.filter =
+        LdapFilter::And(vec![search.filter, LdapFilter::Not(Box::new(LdapFilter::Or((0..900).map(term).collect())))]);
+    let found = client.search_with(search.clone(), vec![]).await;
+    assert_eq!(found.code(), Code::AdminLimitExceeded);
+    search.filter =
+        LdapFilter::And(vec![LdapFilter::Equality("cn".into(), "all".into()), LdapFilter::Not(Box::new(term(1)))]);
+    assert_eq!(client.search_with(search, vec![]).await.entries.len(), 1);
+}
+
+#[tokio::test]
 async fn a_large_result_arrives_whole_and_the_size_limit_holds() {
     let world = World::new(crowd(), OPEN).await;
     let mut client = Client::plain(world.plain).await;

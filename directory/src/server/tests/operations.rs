@@ -245,3 +245,44 @@ async fn the_client_of_starttls_is_anonymous_again_and_nothing_gets_in_before_it
     let counted = world.server.counters();
     assert_eq!((counted.tls_started, counted.tls_refused), (1, 2));
 }
+
+#[tokio::test]
+async fn a_bind_with_a_critical_control_that_is_not_served_leaves_nobody() {
+    let (world, mut client) = bound("").await;
+    assert!(!client.who_am_i().await.is_empty());
+    let mut bind = vec![0x30, 24, 2, 1, 70, 0x60, 7, 2, 1, 3, 4, 0, 0x80, 0];
+    bind.extend_from_slice(&[0xa0, 10, 0x30, 8, 4, 3, b'1', b'.', b'2', 1, 1, 0xff]);
+    tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bind).await.unwrap();
+    let LdapOp::BindResponse(response) = client.receive().await.unwrap().op else { panic!() };
+    assert_eq!(response.res.code, Code::UnavailableCriticalExtension);
+    assert_eq!(client.who_am_i().await, "");
+    assert_eq!(world.server.counters().critical_controls, 1);
+}
+
+#[tokio::test]
+async fn a_password_that_is_no_text_is_wrong_and_the_connection_goes_on() {
+    let (world, mut client) = bound("").await;
+    let mut bind = vec![0x30, 0, 2, 1, 70, 0x60, 0, 2, 1, 3, 4, ADA.len() as u8];
+    bind.extend_from_slice(ADA.as_bytes());
+    bind.extend_from_slice(&[0x80, 2, 0xff, 0xfe]);
+    (bind[1], bind[6]) = (bind.len() as u8 - 2, bind.len() as u8 - 7);
+    tokio::io::AsyncWriteExt::write_all(&mut client.stream, &bind).await.unwrap();
+    let LdapOp::BindResponse(response) = client.receive().await.unwrap().op else { panic!() };
+    assert_eq!(response.res.code, Code::InvalidCredentials);
+    assert_eq!(client.who_am_i().await, "", "and nobody is bound");
+    assert_eq!(world.server.counters().binds_wrong, 1);
+}
+
+#[tokio::test]
+async fn binds_that_nobody_judged_are_not_recorded_and_unknown_names_are_not_told() {
+    let world = World::new(company(), r#", "plain_binds": ["127.0.0.0/8"]"#).await;
+    let mut client = Client::plain(world.plain).await;
+    assert_eq!(client.bind(&format!("uid=ada,ou=people,{BASE}"), "").await, Code::UnwillingToPerform);
+    for name in ["x1", "x2", "x3"] {
+        let dn = format!("uid={name},ou=people,{BASE}");
+        assert_eq!(client.bind(&dn, "guess").await, Code::InvalidCredentials);
+    }
+    let lines = world.decisions();
+    let users: Vec<_> = lines.iter().filter_map(|line| line.entry.as_ref()).map(|entry| entry.user.as_str()).collect();
+    assert!(!users.is_empty() && users.iter().all(|user| user.is_empty()), "{users:?}");
+}

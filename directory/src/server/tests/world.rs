@@ -151,7 +151,8 @@ impl World {
             passwords: Passwords::new(&config, dir.path(), |_, _| None).unwrap(),
             config,
             decisions: decisions.clone(),
-            age: Box::new(move |_| Some(age.load(std::sync::atomic::Ordering::Relaxed))),
+            // The greatest age is none.
+            age: Box::new(move |_| Some(age.load(std::sync::atomic::Ordering::Relaxed)).filter(|age| *age < u64::MAX)),
             tls: Some(tls.clone()),
             limits: limits.clone(),
         });
