@@ -128,6 +128,23 @@ fn tool(region: &Region, name: &str, words: &[&str]) -> Outcome {
     finish(name, &mut command)
 }
 
+/// Filters, and how many entries they find.
+const FILTERS: [(&str, usize); 13] = [
+    ("(uid=alice)", 1),
+    ("(&(objectClass=posixAccount)(|(uid=alice)(uid=bob)))", 2),
+    ("(&(objectClass=posixAccount)(!(uid=alice)))", 3),
+    ("(uid=a*e)", 1),
+    ("(UIDNumber=20001)", 1),
+    ("(&(uidNumber>=20002)(uidNumber<=20003))", 2),
+    ("(memberUid=carol)", 1),
+    ("(uid=)", 0),
+    ("(uid=\\2a)", 0),
+    ("(noSuchAttribute=x)", 0),
+    ("(&(objectClass=posixAccount)(gatehouseAccess=dev-mysql01.us-east-1b))", 2),
+    ("(gatehouseAccess=no-such-host.us-east-1b)", 0),
+    ("(userPassword=*)", 0),
+];
+
 #[test]
 fn openldap_tools_find_what_they_expect() {
     let region = Region::start(Plan::default());
@@ -172,22 +189,7 @@ fn openldap_tools_find_what_they_expect() {
     let paged = search(&["-b", BASE, "-E", "pr=2/noprompt", "(objectClass=*)", "1.1"]).expect_ok();
     assert!(dns(&whole).len() > 8 && dns(&whole) == dns(&paged), "{whole}\n{paged}");
 
-    let filters = [
-        ("(uid=alice)", 1),
-        ("(&(objectClass=posixAccount)(|(uid=alice)(uid=bob)))", 2),
-        ("(&(objectClass=posixAccount)(!(uid=alice)))", 3),
-        ("(uid=a*e)", 1),
-        ("(UIDNumber=20001)", 1),
-        ("(&(uidNumber>=20002)(uidNumber<=20003))", 2),
-        ("(memberUid=carol)", 1),
-        ("(uid=)", 0),
-        ("(uid=\\2a)", 0),
-        ("(noSuchAttribute=x)", 0),
-        ("(&(objectClass=posixAccount)(gatehouseAccess=dev-mysql01.us-east-1b))", 2),
-        ("(gatehouseAccess=no-such-host.us-east-1b)", 0),
-        ("(userPassword=*)", 0),
-    ];
-    for (filter, count) in filters {
+    for (filter, count) in FILTERS {
         let text = search(&["-b", BASE, filter, "1.1"]).expect_ok();
         assert_eq!(dns(&text).len(), count, "{filter}:\n{text}");
     }

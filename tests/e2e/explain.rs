@@ -208,7 +208,7 @@ fn the_old_filter_is_followed_except_where_the_reason_is_named() {
         let right = moved(host);
         assert_eq!(found, right, "{host}: {answer:#}");
         assert_eq!(ok, right.is_empty(), "the exit code says whether anything differs on {host}");
-        assert_eq!(answer["same_verdicts"], USERS.len() - right.len(), "{host}");
+        assert_eq!(answer["same"], USERS.len() - right.len(), "{host}");
         // The filter itself, and the difference, give the decision.
         let old = search(world.ldap, &[PEOPLE, "one", &format!(r"(|(host={host})(host=\2a))"), "uid"]).expect_ok();
         let old: Vec<_> = old.lines().filter_map(|line| line.strip_prefix("uid: ")).collect();

@@ -157,9 +157,12 @@ fn times(entry: &Entry, attribute: &str) -> impl Iterator<Item = u64> {
     entry.values(attribute).iter().map(|value| value.text().and_then(generalized_time).unwrap_or(0))
 }
 
+/// The policies that claim one DN, each with its duration.
+type Claims = SmallVec<[(EntryId, Option<u64>); 1]>;
+
 /// How long locks after wrong passwords last, by password policy: by DN, which two entries may share for a while.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lockouts(HashMap<Dn, SmallVec<[(EntryId, Option<u64>); 1]>>);
+pub(super) struct Lockouts(HashMap<Dn, Claims>);
 
 impl Lockouts {
     pub(super) fn change(&mut self, [old, new]: [Option<&Entry>; 2]) {

@@ -103,10 +103,7 @@ impl Connection<'_> {
             let node = match node {
                 Ok(Some(node)) => node,
                 Ok(None) => continue,
-                Err(error) => {
-                    Counters::count(&self.server.counters.candidates_limited);
-                    return Ok(Some((Outcome::new(Code::AdminLimitExceeded, error.to_string()), found)));
-                }
+                Err(error) => return Ok(Some((self.too_many(&error), found))),
             };
             if found == search.limit {
                 Counters::count(&self.server.counters.size_limited);
@@ -124,6 +121,11 @@ impl Connection<'_> {
                 }
             }
         }
+    }
+
+    fn too_many(&self, error: &TooMany) -> Outcome {
+        Counters::count(&self.server.counters.candidates_limited);
+        Outcome::new(Code::AdminLimitExceeded, error.to_string())
     }
 
     fn stopped(&self, stop: Stop, found: usize) -> Option<(Outcome, usize)> {
