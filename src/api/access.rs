@@ -330,7 +330,7 @@ pub(crate) async fn log(
     let since_ms = wanted.since.as_deref().map(clock::ago).transpose().map_err(ApiError::bad)?;
     let query = decisions::Query {
         user: wanted.user,
-        host: wanted.host.map(|host| host.to_ascii_lowercase().into()),
+        host: wanted.host.map(|host| host.to_ascii_lowercase()),
         verdict: wanted.denied.then(|| "deny".into()),
         since_ms,
         until_ms: None,
