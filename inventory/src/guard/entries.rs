@@ -227,14 +227,14 @@ mod tests {
         let held = ["it removes the group ops, for which grant admins gives sudo, and no other has its name"];
         let one = |grant: &Row| vec![grant.clone(), group.clone()];
         let grant_all = grant("@ops", sudo());
-        assert_eq!(sentences(&one(&grant_all), &[grant_all.clone()]), held);
+        assert_eq!(sentences(&one(&grant_all), std::slice::from_ref(&grant_all)), held);
         let renamed = entry(1, "cn=op,ou=a,dc=acme", "posixGroup");
         assert_eq!(sentences(&one(&grant_all), &[grant_all.clone(), renamed]), held);
         let elsewhere = entry(2, "cn=ops,ou=b,dc=acme", "groupOfNames");
         assert_eq!(sentences(&one(&grant_all), &[grant_all.clone(), elsewhere]), [""; 0]);
         assert_eq!(sentences(&one(&grant_all), &[]), [""; 0], "the grant goes as well");
         for other in [grant("@ops", None), grant("ops", sudo()), grant("@dba", sudo())] {
-            assert_eq!(sentences(&one(&other), &[other.clone()]), [""; 0]);
+            assert_eq!(sentences(&one(&other), std::slice::from_ref(&other)), [""; 0]);
         }
     }
 
