@@ -303,10 +303,11 @@ impl Maker {
             set.insert(Rdata::from(&*target));
             set
         });
-        // `conflicts` keeps static records away from short names; should one stand here, it stays.
+        // `conflicts` keeps static records away from short names. One may have come after the host had gone, both in
+        // what is being followed at once: then the host's CNAME goes and the record stays.
         let is_static = state.records_at(owner.to_string().trim_end_matches('.')).next().is_some();
-        if !is_static {
-            editor.replace(owner, rtype::CNAME, wanted);
+        if !is_static || !self.set_static(editor, state, owner, &[rtype::CNAME]) {
+            editor.replace(owner, rtype::CNAME, wanted.filter(|_| !is_static));
         }
     }
 
