@@ -25,6 +25,9 @@ const KEEP_EVERY_MS: u64 = 30_000;
 /// Since when content of unknown age is counted, in Unix milliseconds: long before any limit.
 const LONG_AGO_MS: u64 = 1;
 
+/// How far a time may be ahead of the clock, in milliseconds, before the clock is thought to have been wrong.
+const CLOCK_SLACK_MS: u64 = 3_600_000;
+
 /// What the following is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,7 +127,9 @@ impl Status {
     /// How old what we have may be; `None` when there is nothing. No lock, no disk.
     pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
         let at = self.in_step_ms.load(Ordering::Relaxed);
-        (at > 0).then(|| now_ms.saturating_sub(at))
+        // A time ahead of the clock says nothing: the content then counts as old as can be, never as fresh.
+        let age = if at > now_ms.saturating_add(CLOCK_SLACK_MS) { now_ms } else { now_ms.saturating_sub(at) };
+        (at > 0).then_some(age)
     }
 
     /// Asks for the next attempt at once: of a connection, or of what is held.
@@ -190,9 +195,14 @@ impl Status {
 
     /// Notes that what is served was what the source holds, at `at_ms`.
     pub(crate) fn in_step(&self, at_ms: u64) {
-        self.in_step_ms.fetch_max(at_ms, Ordering::Relaxed);
-        self.change(|report| report.in_step_ms = report.in_step_ms.max(Some(at_ms)));
-        if at_ms.saturating_sub(self.kept_ms.load(Ordering::Relaxed)) >= KEEP_EVERY_MS {
+        let known = self.in_step_ms.load(Ordering::Relaxed);
+        // Steps back are of threads that overtook one another, unless the clock was wrong and has been set.
+        if at_ms <= known && known - at_ms <= CLOCK_SLACK_MS {
+            return;
+        }
+        self.in_step_ms.store(at_ms, Ordering::Relaxed);
+        self.change(|report| report.in_step_ms = Some(at_ms));
+        if at_ms.abs_diff(self.kept_ms.load(Ordering::Relaxed)) >= KEEP_EVERY_MS {
             self.kept_ms.store(at_ms, Ordering::Relaxed);
             self.keep(at_ms);
         }
@@ -241,6 +251,17 @@ mod tests {
         assert_eq!((again.age_ms(1_060_000), again.report().in_step_ms), (Some(60_000), Some(1_000_000)));
         fs::write(&file, "rubbish").unwrap();
         assert_eq!(Status::open(&file).age_ms(5), None);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_wrong_once_does_not_make_content_fresh_for_years() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Status::open(&dir.path().join("in-step"));
+        let (year, now) = (31_536_000_000, 1_700_000_000_000);
+        status.in_step(now + year);
+        assert_eq!(status.age_ms(now), Some(now), "not fresh");
+        status.in_step(now);
+        assert_eq!((status.age_ms(now + 5), status.report().in_step_ms), (Some(5), Some(now)));
     }
 
     #[test]
