@@ -1,0 +1,1 @@
+//! Destinations: files and syslog receivers.

@@ -1,0 +1,1 @@
+//! Filter expressions, as syslog-ng has them.

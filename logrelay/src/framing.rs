@@ -1,0 +1,1 @@
+//! Where a line ends: octet counting and newlines.

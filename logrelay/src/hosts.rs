@@ -1,0 +1,1 @@
+//! What is counted per host: rates, silence.

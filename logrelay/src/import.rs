@@ -1,0 +1,1 @@
+//! Translating syslog-ng.conf.

@@ -1,0 +1,1 @@
+//! Reading a line: PRI, profiles, times.

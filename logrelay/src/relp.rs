@@ -1,0 +1,1 @@
+//! RELP frames, both sides.

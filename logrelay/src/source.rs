@@ -1,0 +1,1 @@
+//! Sources: sockets, pipes.

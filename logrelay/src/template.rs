@@ -1,0 +1,1 @@
+//! Templates with syslog-ng's macros.
