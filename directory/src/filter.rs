@@ -139,8 +139,13 @@ impl Filter {
     pub fn compile(filter: &LdapFilter) -> Result<Self, BadFilter> {
         let mut nodes = 0;
         let root = compile(filter, DEPTH_MAX, &mut nodes)?;
+        Ok(Self::of(root, nodes))
+    }
+
+    /// A filter of terms that were compiled one by one, with the number of its nodes.
+    pub(crate) fn of(root: Term, nodes: usize) -> Self {
         // A class counts as its subclasses.
-        Ok(Self { root, leaves: nodes.saturating_mul(CLASS_LEAVES) })
+        Self { root, leaves: nodes.saturating_mul(CLASS_LEAVES) }
     }
 
     /// Compiles a filter written as in RFC 4515.
@@ -203,7 +208,11 @@ fn compile(filter: &LdapFilter, depth: usize, nodes: &mut usize) -> Result<Term,
 }
 
 fn compile_all(parts: &[LdapFilter], depth: usize, nodes: &mut usize) -> Result<Box<[Term]>, BadFilter> {
-    parts.iter().map(|part| compile(part, depth, nodes)).collect()
+    let mut terms = Vec::with_capacity(parts.len());
+    for part in parts {
+        terms.push(compile(part, depth, nodes)?);
+    }
+    Ok(terms.into_boxed_slice())
 }
 
 fn count(nodes: &mut usize, more: usize) -> Result<(), BadFilter> {

@@ -26,6 +26,7 @@ mod fuzz;
 mod judge;
 mod pages;
 mod pipe;
+mod plain;
 mod readable;
 mod records;
 mod reply;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Buf;
 use ldap3_proto::{LdapCodec, proto::LdapOp, proto::LdapResultCode as Code};
 use tokio::time::Instant;
 use tokio_util::codec::Decoder;
@@ -19,8 +20,9 @@ use super::{
     is_in,
     pages::Pages,
     pipe::{CHUNK, Over, Pipe},
-    readable,
+    plain, readable,
     reply::{self, Outcome},
+    search::Asked,
     sight::{Sight, Who},
 };
 use crate::view::View;
@@ -128,6 +130,8 @@ struct Batch {
 /// What is at the front of the inbox.
 enum Front {
     Whole(Request),
+    /// A search that needed no codec.
+    Plain(i32, Asked),
     /// Not all of it; the length, if that has arrived.
     Part(Option<usize>),
     Bad(Code, String),
@@ -178,8 +182,9 @@ impl<'s> Connection<'s> {
             if next != Next::Go {
                 return Ok(next);
             }
+            let now = Instant::now();
             if answered {
-                deadline = Instant::now() + idle;
+                deadline = now + idle;
             }
             // Requests may have arrived while the client took the answers; they wait for nothing else to come.
             if self.pipe.inbox.len() != arrived {
@@ -188,7 +193,7 @@ impl<'s> Connection<'s> {
             if self.pipe.ended {
                 return Ok(Next::Close);
             }
-            self.pipe.read(whole, deadline).await?;
+            self.pipe.read(whole, now, deadline).await?;
         }
     }
 
@@ -200,7 +205,7 @@ impl<'s> Connection<'s> {
         }
         self.view = self.server.parts.views.load();
         self.clock = Clock::read();
-        self.pages.expire(Instant::now());
+        self.pages.expire(Instant::now);
         loop {
             match self.front() {
                 Front::Whole(request) => {
@@ -209,6 +214,10 @@ impl<'s> Connection<'s> {
                     if batch.next != Next::Go {
                         return Ok(batch);
                     }
+                }
+                Front::Plain(id, asked) => {
+                    batch.answered = true;
+                    self.search_plain(id, asked).await?;
                 }
                 Front::Part(length) => return Ok(Batch { whole: length, ..batch }),
                 Front::Bad(code, text) => {
@@ -242,6 +251,11 @@ impl<'s> Connection<'s> {
                 return Front::Bad(Code::ProtocolError, error.to_string());
             }
         };
+        let whole = self.pipe.inbox.get(..length).unwrap_or_default();
+        if let Some((id, asked)) = plain::read(whole, &mut self.compiled) {
+            self.pipe.inbox.advance(length);
+            return Front::Plain(id, asked);
+        }
         let mut message = self.pipe.inbox.split_to(length);
         let request = frame::head(&message).and_then(|head| Some((head.id, head.controls()?)));
         let decoded = request.and_then(|(id, controls)| {

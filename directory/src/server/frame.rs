@@ -96,6 +96,11 @@ pub(super) struct Control {
 }
 
 impl Head<'_> {
+    /// Whether there are controls, well-formed or not.
+    pub(super) fn has_controls(&self) -> bool {
+        !self.controls.is_empty()
+    }
+
     /// The controls; `None` when they are malformed or too many.
     pub(super) fn controls(&self) -> Option<Vec<Control>> {
         let mut controls = Vec::new();

@@ -9,7 +9,8 @@ use tokio_util::codec::Decoder;
 
 use super::{
     connection::{DEPTH_MAX, KNOWN_MAX},
-    frame, readable,
+    frame, plain, readable,
+    search::Compiled,
 };
 use crate::{ask::Asked, dn::Dn, filter::Filter};
 
@@ -30,12 +31,24 @@ pub fn fuzz(data: &[u8]) {
         for control in controls {
             let _ = control.value.as_deref().map(frame::paged);
         }
+        let octets = message.clone();
+        let is_plain = plain::read(&octets, &mut Compiled::default()).is_some();
         if readable::make(&mut message).is_none() {
+            assert!(!is_plain, "a plain search is none");
             return;
         }
         match codec.decode(&mut message) {
-            Ok(Some(message)) => read(message.op),
-            Ok(None) | Err(_) => return,
+            Ok(Some(message)) => {
+                match &message.op {
+                    LdapOp::SearchRequest(search) => assert!(plain::is_as_read(&octets, search), "{search:?}"),
+                    _ => assert!(!is_plain, "{message:?} is no search"),
+                }
+                read(message.op);
+            }
+            Ok(None) | Err(_) => {
+                assert!(!is_plain, "a plain search is none to the codec");
+                return;
+            }
         }
     }
 }

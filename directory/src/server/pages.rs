@@ -96,7 +96,11 @@ impl<'s> Pages<'s> {
     }
 
     /// Gives up what nobody has asked for in a long time.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(super) fn expire(&mut self, now: impl FnOnce() -> Instant) {
+        if self.open.is_empty() {
+            return;
+        }
+        let now = now();
         let is_old = |rest: &Rest| now.saturating_duration_since(rest.asked) > AGE_MAX;
         while let Some(rest) = self.open.pop_front_if(|rest| is_old(rest)) {
             self.give_back(rest.nodes.len());
@@ -281,9 +285,9 @@ mod tests {
         let (kept, now) = (Kept::default(), Instant::now());
         let mut pages = Pages::new(&kept, PEER);
         let cookie = pages.keep(&request(""), nodes(2), 2, false, now).unwrap();
-        pages.expire(now + AGE_MAX);
+        pages.expire(|| now + AGE_MAX);
         assert_eq!(kept.total(), 2);
-        pages.expire(now + AGE_MAX + Duration::from_secs(1));
+        pages.expire(|| now + AGE_MAX + Duration::from_secs(1));
         assert!(kept.total() == 0 && pages.turn(&cookie, &request(""), 1, now).is_none());
     }
 }

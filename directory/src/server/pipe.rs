@@ -10,14 +10,14 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::atomic::Ordering::Relaxed,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, Sleep, sleep_until, timeout, timeout_at},
 };
 use wire::Stream;
 
@@ -50,6 +50,9 @@ pub(super) enum Over {
     Slow,
 }
 
+/// Nothing came by the deadline.
+struct Late;
+
 /// One connection's stream and buffers.
 pub(super) struct Pipe<'a> {
     stream: Stream,
@@ -61,6 +64,8 @@ pub(super) struct Pipe<'a> {
     /// The client sends no more.
     pub(super) ended: bool,
     read_size: usize,
+    /// Ends the wait for a client that sends nothing.
+    alarm: Option<Pin<Box<Sleep>>>,
     write_timeout: Duration,
     flush_timeout: Duration,
     rate_min: usize,
@@ -77,6 +82,7 @@ impl<'a> Pipe<'a> {
             outbox,
             ended: false,
             read_size: READ_MIN,
+            alarm: None,
             write_timeout: WRITE_TIMEOUT,
             flush_timeout: FLUSH_TIMEOUT,
             rate_min: RATE_MIN,
@@ -89,15 +95,16 @@ impl<'a> Pipe<'a> {
         self.stream
     }
 
-    /// Waits for more octets, until `deadline`. `whole` is the length of the message that has begun to arrive.
-    pub(super) async fn read(&mut self, whole: Option<usize>, deadline: Instant) -> Result<(), Over> {
+    /// Waits from `now` on for more octets, until `deadline`. `whole` is the length of the message that has begun to
+    /// arrive.
+    pub(super) async fn read(&mut self, whole: Option<usize>, now: Instant, deadline: Instant) -> Result<(), Over> {
         let missing = whole.map_or(0, |whole| whole.saturating_sub(self.inbox.len())).min(ROOM);
         self.inbox.reserve(self.read_size.max(missing));
-        let quiet = deadline.min(Instant::now() + self.quiet);
-        let mut read = timeout_at(quiet, self.stream.read_buf(&mut self.inbox)).await;
+        let quiet = deadline.min(now + self.quiet);
+        let mut read = poll_fn(|cx| self.poll_read(cx, quiet)).await;
         if read.is_err() {
             self.shrink();
-            read = timeout_at(deadline, self.stream.read_buf(&mut self.inbox)).await;
+            read = poll_fn(|cx| self.poll_read(cx, deadline)).await;
         }
         match read {
             Err(_) => Err(Over::Idle),
@@ -116,6 +123,25 @@ impl<'a> Pipe<'a> {
         }
     }
 
+    /// Reads, or is late. The alarm goes off no later than `deadline` and is set anew only when it does: a client that
+    /// asks all the time would have it set and taken back for each of its requests.
+    fn poll_read(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Result<io::Result<usize>, Late>> {
+        if let Poll::Ready(read) = pin!(self.stream.read_buf(&mut self.inbox)).poll(cx) {
+            return Poll::Ready(Ok(read));
+        }
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if alarm.deadline() > deadline {
+            alarm.as_mut().reset(deadline);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Err(Late));
+            }
+            alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
     /// Gives back what an idle connection does not need.
     fn shrink(&mut self) {
         self.read_size = READ_MIN;
@@ -129,7 +155,15 @@ impl<'a> Pipe<'a> {
 
     /// Sends all that waits.
     pub(super) async fn flush(&mut self) -> Result<(), Over> {
-        let mut sent = 0;
+        // As a rule the socket takes it at once, and no time needs to be told.
+        match poll_fn(|cx| Poll::Ready(self.poll_out(cx))).await {
+            Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(_)) => Err(Over::Gone),
+            Poll::Pending => self.flush_slowly().await,
+        }
+    }
+
+    async fn flush_slowly(&mut self) -> Result<(), Over> {
         let seconds = u64::try_from(self.outbox.len() / self.rate_min.max(1)).unwrap_or(u64::MAX);
         let end = Instant::now() + self.flush_timeout + Duration::from_secs(seconds);
         while !self.outbox.is_empty() {
@@ -137,28 +171,35 @@ impl<'a> Pipe<'a> {
             match timeout_at(patience, poll_fn(|cx| self.poll_progress(cx))).await {
                 Err(_) => return Err(Over::Slow),
                 Ok(Err(_)) => return Err(Over::Gone),
-                Ok(Ok(octets)) => sent += octets as u64,
+                Ok(Ok(())) => {}
             }
         }
-        self.counters.bytes_out.fetch_add(sent, Relaxed);
-        if self.outbox.capacity() > 2 * CHUNK {
-            self.outbox = BytesMut::new();
-        }
-        let flushed = timeout(self.write_timeout, poll_fn(|cx| Pin::new(&mut self.stream).poll_flush(cx))).await;
-        match flushed {
+        match timeout(self.write_timeout, poll_fn(|cx| self.poll_out(cx))).await {
             Err(_) => Err(Over::Slow),
             Ok(Err(_)) => Err(Over::Gone),
             Ok(Ok(())) => Ok(()),
         }
     }
 
+    /// Sends all that waits, what TLS has kept included.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            ready!(self.poll_progress(cx))?;
+        }
+        if self.outbox.capacity() > 2 * CHUNK {
+            self.outbox = BytesMut::new();
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
     /// Writes something; while that is not possible, takes in what arrives.
-    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_write(cx, &self.outbox) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(octets)) => {
                 self.outbox.advance(octets);
-                Poll::Ready(Ok(octets))
+                self.counters.bytes_out.fetch_add(octets as u64, Relaxed);
+                Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
@@ -252,11 +293,11 @@ mod tests {
         pipe.quiet = Duration::from_millis(10);
         client.write_all(&[1; 3000]).await.unwrap();
         while pipe.inbox.len() < 3000 {
-            pipe.read(None, Instant::now() + Duration::from_secs(5)).await.unwrap();
+            pipe.read(None, Instant::now(), Instant::now() + Duration::from_secs(5)).await.unwrap();
         }
         pipe.inbox.advance(2990);
         pipe.outbox.reserve(CHUNK);
-        assert_eq!(pipe.read(None, Instant::now() + Duration::from_millis(50)).await, Err(Over::Idle));
+        assert_eq!(pipe.read(None, Instant::now(), Instant::now() + Duration::from_millis(50)).await, Err(Over::Idle));
         assert_eq!(pipe.inbox[..], [1; 10]);
         assert!(pipe.inbox.capacity() < 1024 && pipe.outbox.capacity() == 0);
     }
@@ -267,9 +308,9 @@ mod tests {
         let counters = Counters::default();
         let mut pipe = Pipe::new(Stream::Plain(server), &counters);
         let soon = Instant::now() + Duration::from_millis(20);
-        assert_eq!(pipe.read(None, soon).await, Err(Over::Idle));
+        assert_eq!(pipe.read(None, Instant::now(), soon).await, Err(Over::Idle));
         drop(client);
-        assert_eq!(pipe.read(None, Instant::now() + Duration::from_secs(5)).await, Ok(()));
+        assert_eq!(pipe.read(None, Instant::now(), Instant::now() + Duration::from_secs(5)).await, Ok(()));
         assert!(pipe.ended);
     }
 }

@@ -21,8 +21,11 @@ use super::{
     walk::Sink,
 };
 use crate::{
-    dn::Dn,
-    filter::{Filter, attribute::DESCRIPTION_OCTETS_MAX},
+    dn::{BadDn, Dn},
+    filter::{
+        Filter,
+        attribute::{DESCRIPTION_OCTETS_MAX, Id},
+    },
     tree::{NAMES_MAX, Node, Scope, Selection},
 };
 
@@ -34,6 +37,45 @@ const TIME_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Compiled {
     base: Option<(String, Dn)>,
     selection: Option<(Vec<String>, Selection)>,
+    /// By the list of attributes as it came.
+    named: Option<(Box<[u8]>, Selection)>,
+}
+
+impl Compiled {
+    pub(super) fn base(&mut self, text: &str) -> Result<Dn, BadDn> {
+        match &self.base {
+            Some((known, base)) if known == text => Ok(base.clone()),
+            _ => {
+                let base = Dn::parse(text)?;
+                self.base = Some((text.to_owned(), base.clone()));
+                Ok(base)
+            }
+        }
+    }
+
+    /// The selection of a list of attributes, which `make` compiles if it is not the last one.
+    pub(super) fn named(&mut self, list: &[u8], make: impl FnOnce() -> Option<Selection>) -> Option<Selection> {
+        match &self.named {
+            Some((known, selection)) if **known == *list => Some(selection.clone()),
+            _ => {
+                let selection = make()?;
+                self.named = Some((list.into(), selection.clone()));
+                Some(selection)
+            }
+        }
+    }
+}
+
+/// What a search asks for, compiled.
+pub(super) struct Asked {
+    pub(super) base: Dn,
+    pub(super) scope: Scope,
+    pub(super) filter: Filter,
+    pub(super) selection: Selection,
+    pub(super) types_only: bool,
+    /// As the client set them; 0 is none.
+    pub(super) sizelimit: i32,
+    pub(super) timelimit: i32,
 }
 
 /// A search that is ready to walk.
@@ -82,15 +124,29 @@ impl Connection<'_> {
             }
         };
         match paged {
-            None => {
-                let mut sink = Sink::Client;
-                if let Some((outcome, _)) = self.walk(id, &prepared, &mut sink).await? {
-                    reply::result(&mut self.pipe.outbox, id, reply::tag::DONE, &outcome);
-                }
-                Ok(())
-            }
+            None => self.walk_for_client(id, &prepared).await,
             Some((size, cookie)) => self.page(id, request, &prepared, size, &cookie).await,
         }
+    }
+
+    /// A search that was read without the codec.
+    pub(super) async fn search_plain(&mut self, id: i32, asked: Asked) -> Result<(), Over> {
+        Counters::count(&self.server.counters.searches);
+        match self.prepare_plain(asked).await {
+            Ok(prepared) => self.walk_for_client(id, &prepared).await,
+            Err(outcome) => {
+                self.done(id, &outcome, None);
+                Ok(())
+            }
+        }
+    }
+
+    async fn walk_for_client(&mut self, id: i32, prepared: &Prepared) -> Result<(), Over> {
+        let mut sink = Sink::Client;
+        if let Some((outcome, _)) = self.walk(id, prepared, &mut sink).await? {
+            reply::result(&mut self.pipe.outbox, id, reply::tag::DONE, &outcome);
+        }
+        Ok(())
     }
 
     /// Answers a base search of the rootDSE or the subschema, which everybody may read.
@@ -123,33 +179,22 @@ impl Connection<'_> {
         true
     }
 
+    async fn prepare_plain(&mut self, asked: Asked) -> Result<Prepared, Outcome> {
+        let sight = self.admitted()?;
+        self.reach(&asked.base, &sight).await?;
+        Ok(self.prepared(asked, sight))
+    }
+
     async fn prepare(&mut self, request: &LdapSearchRequest, is_first: bool) -> Result<Prepared, Outcome> {
         let counters = &self.server.counters;
         let malformed = |code, text: String| {
             Counters::count(&counters.malformed);
             Outcome::new(code, text)
         };
-        let sight = self.sight();
-        if sight == Sight::Nothing {
-            Counters::count(&counters.denied);
-            return Err(self.denied());
-        }
-        if self.view.tree.counts().entries == 0 {
-            Counters::count(&counters.no_content);
-            return Err(Outcome::new(Code::Unavailable, "no directory content has been received yet"));
-        }
-        let base = match &self.compiled.base {
-            Some((text, base)) if *text == request.base => base.clone(),
-            _ => {
-                let base = Dn::parse(&request.base);
-                let base = base.map_err(|error| malformed(Code::InvalidDNSyntax, error.to_string()))?;
-                self.compiled.base = Some((request.base.clone(), base.clone()));
-                base
-            }
-        };
-        if base != self.server.base && self.seen(&base, &sight).await.is_none() {
-            return Err(Outcome::no_such_object(self.matched(&base, &sight).await));
-        }
+        let sight = self.admitted()?;
+        let base = self.compiled.base(&request.base);
+        let base = base.map_err(|error| malformed(Code::InvalidDNSyntax, error.to_string()))?;
+        self.reach(&base, &sight).await?;
         let filter = Filter::compile(&request.filter);
         let filter = filter.map_err(|error| malformed(Code::AdminLimitExceeded, error.to_string()))?;
         let filter = filter.asking_only(&|place| self.may_ask(&sight, judge::split(place).0));
@@ -164,21 +209,50 @@ impl Connection<'_> {
         if is_first {
             self.record(request, &base, &sight);
         }
+        let (sizelimit, timelimit) = (request.sizelimit, request.timelimit);
+        let (scope, types_only) = (scope(&request.scope), request.typesonly);
+        Ok(self.prepared(Asked { base, scope, filter, selection, types_only, sizelimit, timelimit }, sight))
+    }
+
+    /// What the client sees, if it sees anything and there is something to see.
+    fn admitted(&self) -> Result<Sight, Outcome> {
+        let sight = self.sight();
+        if sight == Sight::Nothing {
+            Counters::count(&self.server.counters.denied);
+            return Err(self.denied());
+        }
+        if self.view.tree.counts().entries == 0 {
+            Counters::count(&self.server.counters.no_content);
+            return Err(Outcome::new(Code::Unavailable, "no directory content has been received yet"));
+        }
+        Ok(sight)
+    }
+
+    /// Whether the base of a search is there for the client.
+    async fn reach(&self, base: &Dn, sight: &Sight) -> Result<(), Outcome> {
+        if *base != self.server.base && self.seen(base, sight).await.is_none() {
+            return Err(Outcome::no_such_object(self.matched(base, sight).await));
+        }
+        Ok(())
+    }
+
+    fn prepared(&self, asked: Asked, sight: Sight) -> Prepared {
+        let Asked { base, scope, filter, selection, types_only, sizelimit, timelimit } = asked;
         let limit = self.server.parts.config.size_limit;
-        let asked = usize::try_from(request.sizelimit).unwrap_or(0);
-        let time = u64::try_from(request.timelimit).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        Ok(Prepared {
-            sudo: self.view.sudo.is_reached(&base, scope(&request.scope)),
+        let size = usize::try_from(sizelimit).unwrap_or(0);
+        let time = u64::try_from(timelimit).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        Prepared {
+            sudo: self.view.sudo.is_reached(&base, scope),
             base,
-            scope: scope(&request.scope),
+            scope,
             filter,
-            is_computed: selection.names("gatehouseAccess") || selection.names("gatehouseSudo"),
+            is_computed: selection.has_row(Id::GATEHOUSE_ACCESS) || selection.has_row(Id::GATEHOUSE_SUDO),
             selection,
-            types_only: request.typesonly,
+            types_only,
             sight,
-            limit: if asked == 0 { limit } else { asked.min(limit) },
+            limit: if size == 0 { limit } else { size.min(limit) },
             deadline: Instant::now() + time.map_or(TIME_MAX, |time| time.min(TIME_MAX)),
-        })
+        }
     }
 
     /// Records what the filter asks about one person.
@@ -293,7 +367,7 @@ fn bound(names: &mut Vec<String>) {
     }
 }
 
-fn scope(scope: &LdapSearchScope) -> Scope {
+pub(super) fn scope(scope: &LdapSearchScope) -> Scope {
     match scope {
         LdapSearchScope::Base => Scope::Base,
         LdapSearchScope::OneLevel => Scope::One,

@@ -278,7 +278,10 @@ impl Tree {
         match part {
             Term::And(parts) => {
                 let mut best: Option<Candidates<'_>> = None;
-                for part in parts {
+                // Of a class there are many; whatever else is asked for finds fewer, and often one.
+                let (others, classes) =
+                    (parts.iter().filter(|part| !is_class(part)), parts.iter().filter(|part| is_class(part)));
+                for part in others.chain(classes) {
                     let found = self.candidates(part);
                     best = match (best, found) {
                         (Some(best), Some(found)) => Some(if found.len() < best.len() { found } else { best }),
@@ -352,6 +355,11 @@ impl Tree {
         let since = std::str::from_utf8(&asserted.normal).ok()?;
         listed(self.index.by_modified.range((since.into(), 0)..).map(|(_, slot)| *slot))
     }
+}
+
+/// Whether a part of a filter asks for entries of a class.
+fn is_class(part: &Term) -> bool {
+    matches!(part, Term::Equal(asserted) if asserted.name.id == Id::OBJECT_CLASS)
 }
 
 fn listed<'a>(slots: impl Iterator<Item = u32>) -> Option<Candidates<'a>> {

@@ -59,7 +59,8 @@ impl Selection {
         !self.user && !self.operational && self.rows == [0; 4] && self.others.is_empty()
     }
 
-    fn has_row(&self, id: Id) -> bool {
+    /// As [`Selection::names`], for an attribute of the table.
+    pub(crate) fn has_row(&self, id: Id) -> bool {
         let row = id.row_or_beyond();
         self.rows.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
