@@ -7,7 +7,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, mem,
     pin::{Pin, pin},
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, ready},
@@ -63,6 +63,8 @@ pub(super) struct Pipe<'a> {
     pub(super) outbox: BytesMut,
     /// The client sends no more.
     pub(super) ended: bool,
+    /// Octets of the outbox that were sent and are not counted yet.
+    sent: u64,
     read_size: usize,
     /// Ends the wait for a client that sends nothing.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -81,6 +83,7 @@ impl<'a> Pipe<'a> {
             inbox,
             outbox,
             ended: false,
+            sent: 0,
             read_size: READ_MIN,
             alarm: None,
             write_timeout: WRITE_TIMEOUT,
@@ -186,6 +189,7 @@ impl<'a> Pipe<'a> {
         while !self.outbox.is_empty() {
             ready!(self.poll_progress(cx))?;
         }
+        self.counters.bytes_out.fetch_add(mem::take(&mut self.sent), Relaxed);
         if self.outbox.capacity() > 2 * CHUNK {
             self.outbox = BytesMut::new();
         }
@@ -198,7 +202,7 @@ impl<'a> Pipe<'a> {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(octets)) => {
                 self.outbox.advance(octets);
-                self.counters.bytes_out.fetch_add(octets as u64, Relaxed);
+                self.sent += octets as u64;
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -71,6 +71,7 @@ impl<'a> Elements<'a> {
 
 /// What a message asks for, if it is a plain search.
 pub(super) fn read(message: &[u8], compiled: &mut Compiled) -> Option<(i32, Asked)> {
+    message.first().filter(|first| **first == tag::SEQUENCE)?;
     let head = frame::head(message).filter(|head| head.operation == frame::tag::SEARCH && !head.has_controls())?;
     Some((head.id, search(&head, compiled)?))
 }
@@ -209,7 +210,7 @@ mod tests {
     fn what_clients_ask_all_day_is_plain() {
         for text in [
             "(&(objectClass=posixAccount)(uid=ada))",
-            "(&(objectClass=posixGroup)(|(memberUid=ada)(member=uid=ada,ou=people,dc=acme,dc=private)))",
+            "(&(objectClass=posixGroup)(|(memberUid=ada)(gidNumber=500)))",
             "(&(uid=ada)(!(cn=Ada;b)))",
             "(!(uid=*))",
             "(objectClass=*)",
