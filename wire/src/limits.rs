@@ -3,9 +3,12 @@
 //! One `Limits` may be shared by several listeners, which then share the room. A source is an IPv4
 //! address or an IPv6 /64, since one machine usually commands a whole /64. The table of sources has
 //! an entry per source that is connected, so the total bounds it.
+//!
+//! Part of the room may be reserved for sources that are known: strangers, however many they are, then never take all.
 
 use std::{
     collections::HashMap,
+    fmt,
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
@@ -27,7 +30,19 @@ pub struct Limits {
     pub grace: Duration,
     /// What happened.
     pub counters: Counters,
+    reserved: Option<Reserved>,
     open: Mutex<Open>,
+}
+
+struct Reserved {
+    connections: usize,
+    known: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for known sources", self.connections)
+    }
 }
 
 /// Counts since the start.
@@ -39,6 +54,8 @@ pub struct Counters {
     pub refused_total: AtomicU64,
     /// Closed at once: `per_source` was reached.
     pub refused_source: AtomicU64,
+    /// Closed at once: the room that was left is reserved, and the source is not known.
+    pub refused_stranger: AtomicU64,
     /// Closed: the TLS handshake took too long.
     pub handshake_timeouts: AtomicU64,
     /// Closed: the TLS handshake failed.
@@ -64,6 +81,8 @@ pub enum Refused {
     Total,
     /// Too many from this source.
     Source,
+    /// What room is left is reserved for known sources.
+    Stranger,
 }
 
 /// The right to one connection; given back on drop.
@@ -82,8 +101,17 @@ impl Limits {
             handshake: Duration::from_secs(10),
             grace: Duration::from_secs(5),
             counters: Counters::default(),
+            reserved: None,
             open: Mutex::default(),
         }
+    }
+
+    /// With `connections` of the total reserved for addresses that are `known`. It is asked only when no other room is
+    /// left, and must not wait for anything.
+    #[must_use]
+    pub fn with_reserved(mut self, connections: usize, known: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.reserved = Some(Reserved { connections, known: Box::new(known) });
+        self
     }
 
     /// Connections open now.
@@ -102,6 +130,13 @@ impl Limits {
         if open.sources.get(&source).is_some_and(|&count| count >= self.per_source) || self.per_source == 0 {
             self.counters.refused_source.fetch_add(1, Relaxed);
             return Err(Refused::Source);
+        }
+        if let Some(reserved) = &self.reserved
+            && open.total >= self.total.saturating_sub(reserved.connections)
+            && !(reserved.known)(address.to_canonical())
+        {
+            self.counters.refused_stranger.fetch_add(1, Relaxed);
+            return Err(Refused::Stranger);
         }
         open.total += 1;
         *open.sources.entry(source).or_default() += 1;
@@ -152,5 +187,21 @@ mod tests {
         assert_eq!((limits.open(), limits.open.lock().unwrap().sources.len()), (2, 1));
         assert_eq!(limits.counters.refused_source.load(Relaxed), 2);
         assert_eq!(limits.counters.refused_total.load(Relaxed), 1);
+    }
+    #[test]
+    fn strangers_do_not_take_the_room_of_known_sources() {
+        let host: IpAddr = "10.0.0.1".parse().unwrap();
+        let limits = Arc::new(Limits::new(3, 3).with_reserved(2, move |address| address == host));
+        let admit = |text: &str| limits.admit(text.parse().unwrap());
+        let stranger = admit("192.0.2.1").unwrap();
+        assert_eq!(admit("192.0.2.2").unwrap_err(), Refused::Stranger);
+        let _host = admit("::ffff:10.0.0.1").unwrap();
+        drop(stranger);
+        assert_eq!(admit("192.0.2.2").unwrap_err(), Refused::Stranger, "the host may take any room");
+        let _more = (admit("10.0.0.1").unwrap(), admit("10.0.0.1").unwrap());
+        assert_eq!(admit("10.0.0.1").unwrap_err(), Refused::Total);
+        assert_eq!(limits.counters.refused_stranger.load(Relaxed), 2);
+        let all = Arc::new(Limits::new(1, 1).with_reserved(5, |_| false));
+        assert_eq!(all.admit(host).unwrap_err(), Refused::Stranger, "more reserved than there is");
     }
 }

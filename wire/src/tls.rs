@@ -6,7 +6,8 @@
 //!
 //! With roots for clients a client may present a certificate, and one that does not lead to these
 //! roots ends the handshake. Nobody has to present one: what a client without a certificate may do
-//! is the protocol's business.
+//! is the protocol's business. For protocols in which it may do nothing there is an identity that
+//! ends the handshake of such a client too.
 
 use std::{
     fs::File,
@@ -98,9 +99,16 @@ pub struct TlsIdentity(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
-    client_ca: Option<PathBuf>,
+    client_ca: Option<Clients>,
     alpn: Vec<Vec<u8>>,
     config: ArcSwap<ServerConfig>,
+}
+
+/// Whose certificates clients may present.
+#[derive(Clone)]
+struct Clients {
+    roots: PathBuf,
+    required: bool,
 }
 
 impl TlsIdentity {
@@ -117,13 +125,22 @@ impl TlsIdentity {
         client_ca: &Path,
         alpn: &[&[u8]],
     ) -> Result<Self, TlsError> {
-        Self::open(certificate, key, Some(client_ca), alpn)
+        Self::open(certificate, key, Some(Clients { roots: client_ca.into(), required: false }), alpn)
     }
 
-    fn open(certificate: &Path, key: &Path, client_ca: Option<&Path>, alpn: &[&[u8]]) -> Result<Self, TlsError> {
+    /// As [`load_with_clients`](Self::load_with_clients), and a client without a certificate is refused.
+    pub fn load_requiring_clients(
+        certificate: &Path,
+        key: &Path,
+        client_ca: &Path,
+        alpn: &[&[u8]],
+    ) -> Result<Self, TlsError> {
+        Self::open(certificate, key, Some(Clients { roots: client_ca.into(), required: true }), alpn)
+    }
+
+    fn open(certificate: &Path, key: &Path, client_ca: Option<Clients>, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|id| id.to_vec()).collect();
-        let config = ArcSwap::from(server_config(certificate, key, client_ca, &alpn)?);
-        let client_ca = client_ca.map(Into::into);
+        let config = ArcSwap::from(server_config(certificate, key, client_ca.as_ref(), &alpn)?);
         Ok(Self(Arc::new(Inner { certificate: certificate.into(), key: key.into(), client_ca, alpn, config })))
     }
 
@@ -131,7 +148,7 @@ impl TlsIdentity {
     /// error the former one stays.
     pub fn reload(&self) -> Result<(), TlsError> {
         let inner = &self.0;
-        let config = server_config(&inner.certificate, &inner.key, inner.client_ca.as_deref(), &inner.alpn)?;
+        let config = server_config(&inner.certificate, &inner.key, inner.client_ca.as_ref(), &inner.alpn)?;
         inner.config.store(config);
         Ok(())
     }
@@ -150,7 +167,7 @@ impl TlsIdentity {
 fn server_config(
     certificate: &Path,
     key: &Path,
-    client_ca: Option<&Path>,
+    client_ca: Option<&Clients>,
     alpn: &[Vec<u8>],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, secret) = chain_and_key(certificate, key)?;
@@ -161,7 +178,7 @@ fn server_config(
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let clients = match client_ca {
-        Some(path) => client_verifier(path, provider.clone())?,
+        Some(clients) => client_verifier(clients, provider.clone())?,
         None => WebPkiClientVerifier::no_client_auth(),
     };
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -198,16 +215,15 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(chain)
 }
 
-fn client_verifier(path: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let bad = |reason: String| TlsError::ClientRoots { path: path.into(), reason };
+fn client_verifier(clients: &Clients, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let bad = |reason: String| TlsError::ClientRoots { path: clients.roots.clone(), reason };
     let mut roots = RootCertStore::empty();
-    for root in certificates(path)? {
+    for root in certificates(&clients.roots)? {
         roots.add(root).map_err(|error| bad(error.to_string()))?;
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| bad(error.to_string()))
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = if clients.required { verifier } else { verifier.allow_unauthenticated() };
+    verifier.build().map_err(|error| bad(error.to_string()))
 }
 
 /// The octets of a PEM file.

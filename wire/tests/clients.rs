@@ -61,6 +61,36 @@ async fn names_of(identity: TlsIdentity, client: ClientConfig, limits: Arc<Limit
     Some(text)
 }
 
+/// A client that believes `ours`, and presents a certificate of `issuer` if there is one.
+fn client(ours: &Issuer, issuer: Option<&Issuer>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(ours.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(roots);
+    match issuer.map(|issuer| issue(issuer, "db1.use1.acme.private")) {
+        Some((certificate, key, ..)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => builder.with_no_client_auth(),
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused_where_one_is_required() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = authority();
+    identity(dir.path(), &ours);
+    let file = |name: &str| dir.path().join(name);
+    let required =
+        TlsIdentity::load_requiring_clients(&file("server.pem"), &file("server.key"), &file("ca.pem"), &[]).unwrap();
+    let limits = Arc::new(Limits::new(10, 10));
+    assert_eq!(names_of(required.clone(), client(&ours, None), limits.clone()).await, None);
+    assert_eq!(limits.counters.handshake_failures.load(Relaxed), 1);
+    required.reload().unwrap();
+    assert_eq!(names_of(required.clone(), client(&ours, None), limits.clone()).await, None, "after a reload too");
+    let known = names_of(required, client(&ours, Some(&ours)), limits).await;
+    assert_eq!(known.as_deref(), Some("db1.use1.acme.private"));
+}
+
 #[tokio::test]
 async fn a_client_is_known_by_a_certificate_of_our_roots_only() {
     let dir = tempfile::tempdir().unwrap();
@@ -68,17 +98,7 @@ async fn a_client_is_known_by_a_certificate_of_our_roots_only() {
     let identity = identity(dir.path(), &ours);
     assert!(identity.knows_clients());
     let limits = Arc::new(Limits::new(10, 10));
-    let client = |issuer: Option<&Issuer>| {
-        let mut roots = RootCertStore::empty();
-        roots.add(ours.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
-        match issuer.map(|issuer| issue(issuer, "db1.use1.acme.private")) {
-            Some((certificate, key, ..)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
-            None => builder.with_no_client_auth(),
-        }
-    };
+    let client = |issuer: Option<&Issuer>| client(&ours, issuer);
     let known = names_of(identity.clone(), client(Some(&ours)), limits.clone()).await;
     assert_eq!(known.as_deref(), Some("db1.use1.acme.private"));
     assert_eq!(names_of(identity.clone(), client(None), limits.clone()).await.as_deref(), Some(""));
