@@ -3,9 +3,16 @@
 //! Texts with a grammar of their own (addresses, filters, templates, rewrite rules) are kept as text here and read by
 //! the module that owns the grammar when the relay is built; `review` collects what is wrong with any of them.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, de};
+
+mod keys;
 
 /// `[logrelay]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -74,6 +81,9 @@ pub struct Source {
     pub tls_key: Option<PathBuf>,
     /// Authorities whose certificates clients may present; with it a client without a certificate is refused.
     pub client_ca: Option<PathBuf>,
+    /// Whether senders may be relays of ours, which hand on whole records with their labels. Default: only those that
+    /// present a certificate, where `client_ca` is set.
+    pub relays: Option<bool>,
     /// Where following starts in a file that was never seen: `true` at its end, `false` at its start.
     #[serde(default)]
     pub from_end: bool,
@@ -119,7 +129,7 @@ pub enum Profile {
 
 /// `[[logrelay.destination]]`: one of `file` and `syslog`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "keys::Destination")]
 pub struct Destination {
     /// Name, unique among destinations.
     pub name: String,
@@ -127,24 +137,19 @@ pub struct Destination {
     pub file: Option<String>,
     /// A receiver, or several of which the first that can be reached is used:
     /// `udp://`, `tcp://`, `tls://`, `relp://`, `relp+tls://` with HOST:PORT.
-    #[serde(default, deserialize_with = "one_or_more")]
     pub syslog: Vec<String>,
     /// Template of a line; absent: syslog-ng's own for files, RFC 5424 for RELP and TLS, RFC 3164 for UDP and TCP.
     pub template: Option<String>,
     /// Whether it starts paused: its cursor stands still.
-    #[serde(default)]
     pub paused: bool,
     /// Keys of `file`.
-    #[serde(flatten)]
     pub to_file: ToFile,
     /// Keys of `syslog`.
-    #[serde(flatten)]
     pub to_syslog: ToSyslog,
 }
 
 /// Keys of a destination with `file`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ToFile {
     /// Owner of new files and folders: name or number.
     pub owner: Option<String>,
@@ -175,8 +180,7 @@ pub struct ToFile {
 }
 
 /// Keys of a destination with `syslog`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ToSyslog {
     /// Authorities that the receiver's certificate must lead to, PEM; absent: the system's.
     pub ca_file: Option<PathBuf>,
@@ -308,28 +312,26 @@ fn receive_buffer() -> usize {
     8 << 20
 }
 
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct OneOrMore;
-    impl<'de> de::Visitor<'de> for OneOrMore {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a text, or a list of texts")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(vec![text.to_owned()])
-        }
-
-        fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let mut all = Vec::new();
-            while let Some(item) = items.next_element()? {
-                all.push(item);
+impl Config {
+    /// Makes every path that is relative a path below `folder`.
+    pub fn anchor(&mut self, folder: &Path) {
+        let path = |path: &mut PathBuf| *path = folder.join(&*path);
+        let text = |text: &mut String| {
+            if !text.starts_with(['/', '$']) {
+                *text = folder.join(&*text).to_string_lossy().into_owned();
             }
-            Ok(all)
+        };
+        self.spool.path.as_mut().map(path);
+        for source in &mut self.source {
+            source.follow.iter_mut().for_each(text);
+            [&mut source.tls_cert, &mut source.tls_key, &mut source.client_ca].into_iter().flatten().for_each(path);
+        }
+        for destination in &mut self.destination {
+            [&mut destination.file, &mut destination.to_file.symlink].into_iter().flatten().for_each(text);
+            let syslog = &mut destination.to_syslog;
+            [&mut syslog.ca_file, &mut syslog.client_cert, &mut syslog.client_key].into_iter().flatten().for_each(path);
         }
     }
-    deserializer.deserialize_any(OneOrMore)
 }
 
 impl Listen {
@@ -357,6 +359,14 @@ impl Listen {
             "pipe" => Self::Pipe(path()?),
             _ => return Err(format!("{text:?} begins with {scheme:?}; known are {schemes}")),
         })
+    }
+
+    /// The TCP address that it needs, if it needs one.
+    pub fn stream_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::Tls(address) | Self::Relp(address) | Self::RelpTls(address) => Some(*address),
+            Self::Udp(_) | Self::UnixDatagram(_) | Self::UnixStream(_) | Self::Pipe(_) => None,
+        }
     }
 
     /// Whether it needs a certificate.

@@ -51,13 +51,16 @@ pub enum Asked<'a> {
     Name(&'a str),
 }
 
+/// Finds a host, if there is one.
+pub type Find = dyn Fn(Asked<'_>) -> Option<Arc<Labels>> + Send + Sync;
+
 /// The published inventory, as this crate sees it. Cheap to clone; looking up takes no lock that a writer holds.
 #[derive(Clone)]
 pub struct Inventory {
     /// Grows whenever an answer of `find` may have changed; what was found before is asked anew then.
     pub generation: Arc<AtomicU64>,
     /// The host, if there is one.
-    pub find: Arc<dyn Fn(Asked<'_>) -> Option<Arc<Labels>> + Send + Sync>,
+    pub find: Arc<Find>,
     /// All hosts that are named, running or not.
     pub all: Arc<dyn Fn() -> Vec<Arc<Labels>> + Send + Sync>,
 }

@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod destination;
+mod drive;
 pub mod filter;
 pub mod follow;
 pub mod framing;
@@ -16,8 +17,14 @@ pub mod intake;
 pub mod labels;
 pub mod message;
 pub mod parse;
+pub mod problem;
+pub mod queue;
+pub mod relay;
 pub mod relp;
 pub mod rewrite;
+pub mod route;
 pub mod source;
 pub mod spool;
+mod sys;
+pub mod tap;
 pub mod template;

@@ -10,6 +10,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The batch of records that were encoded elsewhere.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let count = Records(&bytes).count().try_into().unwrap_or(u32::MAX);
+        Self { bytes, count }
+    }
+
     /// Appends a message; false if it is longer than a record may be.
     pub fn push(&mut self, message: &Message<'_>) -> bool {
         let fits = message.encode(&mut self.bytes);
@@ -32,20 +38,9 @@ impl Batch {
         &self.bytes
     }
 
-    /// The encoded records, to be numbered.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-
     /// The records.
     pub fn records(&self) -> Records<'_> {
         Records(&self.bytes)
-    }
-
-    /// Forgets all records and keeps the memory.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.count = 0;
     }
 }
 
