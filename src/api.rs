@@ -33,6 +33,7 @@ pub(crate) mod held;
 pub(crate) mod hosts;
 pub(crate) mod imports;
 mod live;
+mod logs;
 mod patience;
 pub(crate) mod peer;
 pub(crate) mod records;
@@ -45,7 +46,9 @@ use counts::Counts;
 use error::ApiError;
 use peer::{Peer, Token};
 
-use crate::{clock, logging::LogLevel, logins::Logins, names::Names, node::sources::Sources, status::Facts};
+use crate::{
+    clock, logging::LogLevel, logins::Logins, logs::Logs, names::Names, node::sources::Sources, status::Facts,
+};
 
 /// Largest body of an ordinary request, in octets.
 const BODY_MAX: usize = 1 << 20;
@@ -63,6 +66,8 @@ pub(crate) const WHY_HEADER: &str = "x-gatehouse-why";
 
 /// What the handlers share.
 pub(crate) struct App {
+    /// The configuration's file.
+    pub config_file: std::path::PathBuf,
     /// Facts that do not change while the node runs.
     pub facts: Facts,
     /// Product of hosts that name none.
@@ -73,6 +78,8 @@ pub(crate) struct App {
     pub names: Option<Names>,
     /// The directory part, if there is one.
     pub logins: Option<Logins>,
+    /// The log relay, if there is one.
+    pub logs: Option<Logs>,
     /// How the inventory's sources are.
     pub sources: Arc<Sources>,
     /// The log's level.
@@ -132,6 +139,14 @@ pub(crate) fn router(gate: Gate, counts: Arc<Counts>) -> Router {
         .route("/v1/access/lint", post(access::lint))
         .route("/v1/access/log", get(access::log))
         .route("/v1/access/log/verify", get(access::verify))
+        .route("/v1/logs/tail", get(logs::tail))
+        .route("/v1/logs/grep", get(logs::grep))
+        .route("/v1/logs/silent", get(logs::silent))
+        .route("/v1/logs/explain", get(logs::explain))
+        .route("/v1/logs/spool", get(logs::spool))
+        .route("/v1/logs/destinations", get(logs::destinations))
+        .route("/v1/logs/destinations/{name}/pause", post(logs::pause))
+        .route("/v1/logs/destinations/{name}/resume", post(logs::resume))
         .route("/v1/changes", get(changes::list))
         .route("/v1/status", get(live::status))
         .route("/v1/held", get(held::list))

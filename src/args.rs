@@ -7,11 +7,15 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 mod access;
 mod host;
 mod instance;
+mod logs;
 mod zone;
 
 pub(crate) use access::{Diff, Explain, GrantAdd, GrantList, Lint, Log, Revoke, Where, Who};
 pub(crate) use host::{HostAdd, HostCommand, HostFields, HostImport, HostList, HostRemove, HostSet};
 pub(crate) use instance::{AccessCheck, ClientConfig, Keys, Program};
+pub(crate) use logs::{
+    LogsCommand, LogsDestination, LogsExplain, LogsGrep, LogsImport, LogsSilent, LogsSpool, LogsTail,
+};
 pub(crate) use zone::{
     DnsCommand, DnsCompare, DnsImportZone, DnsServeZone, RecordAdd, RecordCommand, RecordList, RecordRemove,
 };
@@ -70,6 +74,9 @@ pub(crate) enum Command {
     /// Say who may come in, where and why
     #[command(subcommand)]
     Access(AccessCommand),
+    /// Watch, search and explain logs; list hosts that are silent
+    #[command(subcommand)]
+    Logs(LogsCommand),
     /// Print what goes into the files of an instance
     ClientConfig(ClientConfig),
     /// List the changes that are held back; accept or discard one
@@ -100,7 +107,8 @@ pub(crate) enum AccessCommand {
 /// `gatehouse quickstart`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Names are answered on port N+53, HTTP on port N+80, LDAP on port N+389, all on 127.0.0.1 only.
+Names are answered on port N+53, HTTP on port N+80, LDAP on port N+389, syslog on port N+514 (UDP and TCP), all on
+127.0.0.1 only.
 Without --dir everything lies in a temporary folder, which is removed at the end.
 
 Examples:
@@ -111,7 +119,7 @@ pub(crate) struct Quickstart {
     /// Folder for configuration, inventory and store; kept at the end, and used again next time
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// The ports are N+53 (DNS), N+80 (HTTP) and N+389 (LDAP)
+    /// The ports are N+53 (DNS), N+80 (HTTP), N+389 (LDAP) and N+514 (syslog)
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1000..=65_000))]
     pub port_base: u16,
     /// How the log looks.
@@ -122,8 +130,8 @@ pub(crate) struct Quickstart {
 /// `gatehouse serve`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-SIGTERM and SIGINT finish what is under way and stop. SIGHUP reads inventory, token and certificates again and
-reopens files. Started as root, the node binds its ports and then becomes the user that [node] user names.
+SIGTERM and SIGINT finish what is under way and stop. SIGHUP reads inventory, token, certificates and the [logrelay]
+section again and reopens files. Started as root, the node binds its ports and then becomes the user that [node] user names.
 
 Examples:
   gatehouse serve --config /etc/gatehouse/gatehouse.toml

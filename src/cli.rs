@@ -18,6 +18,7 @@ mod compare;
 mod grants;
 mod hosts;
 mod live;
+mod logs;
 mod records;
 pub(crate) mod table;
 mod upload;
@@ -57,6 +58,7 @@ async fn ask(command: Command) -> Result<(), Failure> {
         Command::Dns(command) => live::dns(command).await,
         Command::Accept(args) => live::accept(&args).await,
         Command::LogLevel(args) => live::log_level(&args).await,
+        Command::Logs(command) => logs::run(command).await,
         Command::Serve(_) | Command::Quickstart(_) | Command::Check(_) | Command::ClientConfig(_) => Ok(()),
         Command::Access(AccessCommand::Explain(args)) => access::explain(&args).await,
         Command::Access(AccessCommand::Who(args)) => access::who(&args).await,

@@ -9,6 +9,13 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Microseconds since 1970-01-01 UTC.
+#[expect(clippy::disallowed_methods, reason = "tasks and commands get the time from here")]
+pub(crate) fn now_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// A time as RFC 3339 writes it, in UTC, to the second.
 pub(crate) fn text(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);

@@ -24,9 +24,9 @@ pub(crate) mod review;
 use problem::{Problem, Source};
 
 /// Sections of this version.
-const SECTIONS: [&str; 5] = ["node", "inventory", "dns", "directory", "admin"];
+const SECTIONS: [&str; 6] = ["node", "inventory", "dns", "directory", "logrelay", "admin"];
 /// Sections of other versions.
-const SECTIONS_ABSENT: [&str; 3] = ["logrelay", "sync", "backup"];
+const SECTIONS_ABSENT: [&str; 2] = ["sync", "backup"];
 /// Largest configuration file, in octets.
 const FILE_MAX: u64 = 1 << 20;
 
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub dns: Option<dns::config::Config>,
     /// `[directory]`; absent: nobody is let in.
     pub directory: Option<directory::config::Config>,
+    /// `[logrelay]`; absent: no logs are taken.
+    pub logrelay: Option<logrelay::config::Config>,
     /// `[admin]`; absent: the control socket in its default place, and no HTTP.
     pub admin: Admin,
 }
@@ -142,6 +144,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let mut inventory: Option<Inventory> = sections.take("inventory");
     let dns: Option<dns::config::Config> = sections.take("dns");
     let directory: Option<directory::config::Config> = sections.take("directory");
+    let logrelay: Option<logrelay::config::Config> = sections.take("logrelay");
     let admin: Option<Admin> = sections.take("admin");
     let mut problems = sections.problems;
     if node.is_none() && problems.is_empty() {
@@ -162,7 +165,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     match node {
         Some(node) if problems.is_empty() => {
             let (file, admin) = (file.into(), admin.unwrap_or_default());
-            Ok(anchored(Config { file, node, inventory, dns, directory, admin }))
+            Ok(anchored(Config { file, node, inventory, dns, directory, logrelay, admin }))
         }
         _ => Err(problems),
     }
@@ -218,6 +221,9 @@ fn anchored(mut config: Config) -> Config {
         let files = [&mut dns.tls_cert, &mut dns.tls_key, &mut dns.cookie_secret_file, &mut dns.query_log];
         files.into_iter().flatten().for_each(anchor);
         dns.key.iter_mut().map(|k| &mut k.secret_file).for_each(anchor);
+    }
+    if let Some(logrelay) = &mut config.logrelay {
+        logrelay.anchor(&folder);
     }
     if let Some(directory) = &mut config.directory {
         let files = [&mut directory.ldif, &mut directory.tls_cert, &mut directory.tls_key, &mut directory.client_ca];
@@ -289,11 +295,6 @@ mod tests {
             problems(&format!("{MINIMAL}[sync]\nrole = \"primary\"\n")),
             ["gatehouse.toml:5: [sync] configures a part that this version does not have; remove the section"]
         );
-        let text = format!("{MINIMAL}[[logrelay.source]]\nname = \"net\"\n");
-        assert_eq!(
-            problems(&text),
-            ["gatehouse.toml:5: [logrelay] configures a part that this version does not have; remove the section"]
-        );
     }
 
     #[test]
@@ -309,7 +310,7 @@ mod tests {
         assert_eq!(
             problems("name = \"a\"\n"),
             [
-                "gatehouse.toml:1: unknown key `name` outside of a section; sections are node, inventory, dns, directory, admin"
+                "gatehouse.toml:1: unknown key `name` outside of a section; sections are node, inventory, dns, directory, logrelay, admin"
             ]
         );
     }

@@ -15,6 +15,7 @@ mod exit;
 mod instance;
 mod logging;
 mod logins;
+mod logs;
 mod metrics;
 mod names;
 mod node;

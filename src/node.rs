@@ -30,6 +30,7 @@ use crate::{
     exit::{Exit, Failure},
     logging::LogLevel,
     logins::Logins,
+    logs::Logs,
     metrics,
     names::{self, Names},
     status::Facts,
@@ -144,11 +145,15 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
         Some(bound) => Some(bound.start(&config.node.data_dir, &keeper, &shutdown, &mut tasks)?),
         None => None,
     };
+    let logs = match bound.logs {
+        Some(bound) => Some(start_logs(bound, &config, &keeper, &shutdown, &mut tasks).await?),
+        None => None,
+    };
     task::spawn(&mut tasks, "store", writer_lives(keeper.subscribe(), shutdown.clone()));
     let reload = Arc::new(Notify::new());
     let sources = Arc::new(Sources::default());
     let parts = Parts { sources, counts, log: start.log, token, began_empty, shutdown: shutdown.clone() };
-    let app = assemble(&config, opened, (names, logins), parts);
+    let app = assemble(&config, opened, (names, logins, logs), parts);
     follow_folder(&mut tasks, &config, &app, reload.clone(), &shutdown);
     let _ = gate.set(app.clone());
     let position = keeper.state().position();
@@ -208,6 +213,17 @@ fn settings(config: &Config) -> names::Settings {
     }
 }
 
+async fn start_logs(
+    bound: crate::logs::Bound,
+    config: &Config,
+    keeper: &Keeper,
+    shutdown: &CancellationToken,
+    tasks: &mut JoinSet<Ended>,
+) -> Result<Logs, Failure> {
+    let product = config.product().map(|product| product.as_str());
+    bound.start(&config.node.name, product, &config.node.data_dir, keeper, shutdown, tasks).await
+}
+
 fn serve_api(
     tasks: &mut JoinSet<Ended>,
     gate: &Gate,
@@ -239,7 +255,7 @@ struct Parts {
 fn assemble(
     config: &Config,
     opened: Opened,
-    (names, logins): (Option<Names>, Option<Logins>),
+    (names, logins, logs): (Option<Names>, Option<Logins>, Option<Logs>),
     parts: Parts,
 ) -> Arc<App> {
     let facts = Facts {
@@ -260,13 +276,18 @@ fn assemble(
     if let Some(logins) = &logins {
         logins.register(&mut registry);
     }
+    if let Some(logs) = &logs {
+        logs.register(&mut registry);
+    }
     let product = config.product().cloned();
     Arc::new(App {
+        config_file: config.file.clone(),
         facts,
         product,
         keeper,
         names,
         logins,
+        logs,
         sources,
         log,
         began_empty,
@@ -304,6 +325,9 @@ fn again(app: &App, reload: &Notify) {
     }
     if let Some(logins) = &app.logins {
         logins.reload();
+    }
+    if let Some(logs) = &app.logs {
+        logs.reload(&app.config_file);
     }
 }
 

@@ -28,6 +28,9 @@ const PORT_HTTP: u16 = 80;
 
 /// LDAP is on the base and this.
 const PORT_LDAP: u16 = 389;
+const PORT_SYSLOG: u16 = 514;
+/// A line to explain, as a shell takes it.
+const LINE: &str = "'<11>Nov 20 17:05:05 db01 mysqld: full'";
 
 /// Runs the sample world until it is told to stop.
 ///
@@ -123,6 +126,7 @@ impl World {
 
     fn config_text(&self) -> String {
         let (dns, http, ldap) = (self.base + PORT_DNS, self.base + PORT_HTTP, self.base + PORT_LDAP);
+        let syslog = self.base + PORT_SYSLOG;
         format!(
             "# Written by `gatehouse quickstart`; deploy/gatehouse.toml explains every key.\n\
              [node]\nname = \"quickstart\"\nregion = \"us-east-1\"\ndata_dir = \"data\"\n\n\
@@ -130,6 +134,9 @@ impl World {
              [dns]\nlisten = [\"127.0.0.1:{dns}\"]\n\n\
              [directory]\nlisten = [\"127.0.0.1:{ldap}\"]\nbase = \"dc=acme,dc=private\"\n\
              allow_anonymous = [\"127.0.0.0/8\"]\nldif = \"people.ldif\"\n\n\
+             [[logrelay.source]]\nname = \"net\"\nlisten = [\"udp://127.0.0.1:{syslog}\", \"tcp://127.0.0.1:{syslog}\"]\n\n\
+             [[logrelay.destination]]\nname = \"files\"\nfile = \"logs/${{HOST}}/${{PROGRAM}}.log\"\n\n\
+             [[logrelay.route]]\nto = [\"files\"]\n\n\
              [admin]\nlisten = \"127.0.0.1:{http}\"\nsocket = \"control.sock\"\n"
         )
     }
@@ -137,6 +144,7 @@ impl World {
     /// What to try; each line can be pasted into another terminal as it is.
     fn banner(&self, program: &Path, kept: bool) -> String {
         let (dns, http, ldap) = (self.base + PORT_DNS, self.base + PORT_HTTP, self.base + PORT_LDAP);
+        let syslog = self.base + PORT_SYSLOG;
         let gatehouse = quoted(&program.to_string_lossy());
         let socket = quoted(&self.socket().to_string_lossy());
         let file = quoted(&self.inventory().to_string_lossy());
@@ -157,6 +165,9 @@ impl World {
              {gatehouse} access who app01.us-east-1a --socket {socket}\n  \
              ldapsearch -LLL -x -H ldap://127.0.0.1:{ldap} -b dc=acme,dc=private \
              '(&(objectClass=posixAccount)(gatehouseAccess=app01.us-east-1a))' cn\n  \
+             logger --server 127.0.0.1 --port {syslog} --tcp --tag demo 'a line for the relay'\n  \
+             {gatehouse} logs grep relay --socket {socket}\n  \
+             {gatehouse} logs explain --from 10.1.0.31 {LINE} --socket {socket}\n  \
              {gatehouse} status --socket {socket}\n  \
              curl -s 'http://127.0.0.1:{http}/v1/hosts?role=mysql'\n\n\
              Change {file} and save it: the change is served about a second later.\n\
@@ -245,11 +256,11 @@ mod tests {
         let ours = banner.lines().filter_map(|line| line.trim().strip_prefix("'/opt/my gatehouse' "));
         let mut count = 0;
         for line in ours {
-            let words = format!("gatehouse {}", line.replace("'a try'", "try"));
+            let words = format!("gatehouse {}", line.replace("'a try'", "try").replace(LINE, "line"));
             crate::args::Args::try_parse_from(words.split(' ')).unwrap();
             count += 1;
         }
-        assert_eq!(count, 7, "{banner}");
+        assert_eq!(count, 9, "{banner}");
     }
 
     #[test]

@@ -111,6 +111,12 @@ pub(crate) struct Report {
     /// What the directory part says stands still.
     #[serde(default)]
     pub directory_stalls: Vec<Stall>,
+    /// The log relay; absent without `[logrelay]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Value>,
+    /// What the log relay says stands still.
+    #[serde(default)]
+    pub logs_stalls: Vec<Stall>,
     /// Everything that stands still; computed from the rest by [`stalls`].
     #[serde(default)]
     pub stalls: Vec<Stall>,
@@ -137,7 +143,7 @@ pub(crate) fn stalls(report: &Report) -> Vec<Stall> {
             });
         }
     }
-    out.extend(report.directory_stalls.iter().cloned());
+    out.extend(report.directory_stalls.iter().chain(&report.logs_stalls).cloned());
     for held in &report.held {
         out.push(Stall {
             what: format!("change {} by {}", held.id, held.who),
@@ -189,7 +195,7 @@ pub(crate) fn page(report: &Report) -> String {
             line("", format!("  and {} more", source.faults.len() - LINES_MAX));
         }
     }
-    for (part, values) in [("dns", &report.dns), ("directory", &report.directory)] {
+    for (part, values) in [("dns", &report.dns), ("directory", &report.directory), ("logs", &report.logs)] {
         for (name, value) in values.iter().filter_map(Value::as_object).flatten() {
             line(part, format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), Into::into)));
         }
@@ -245,6 +251,8 @@ mod tests {
             dns: Some(serde_json::json!({ "listen": "127.0.0.1:53", "queries": 5 })),
             directory: Some(serde_json::json!({ "people": 20 })),
             directory_stalls: Vec::new(),
+            logs: None,
+            logs_stalls: Vec::new(),
             stalls: Vec::new(),
         }
     }

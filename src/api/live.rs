@@ -44,6 +44,8 @@ pub(crate) async fn status(Extension(app): Extension<Arc<App>>) -> Json<Report> 
         log_level: app.log.current(),
         dns: app.names.as_ref().map(|names| names.summary()),
         directory: app.logins.as_ref().map(|logins| logins.summary()),
+        logs: app.logs.as_ref().map(|logs| logs.summary()),
+        logs_stalls: app.logs.as_ref().map(|logs| logs.stalls()).unwrap_or_default(),
         directory_stalls: app.logins.as_ref().map(|logins| logins.stalls()).unwrap_or_default(),
         stalls: Vec::new(),
     };

@@ -57,6 +57,8 @@ async fn node() -> Node {
     let shutdown = CancellationToken::new();
     let (subscriber, log) = logging::subscriber(LogFormat::Human, "off").unwrap();
     let app = App {
+        config_file: std::path::PathBuf::new(),
+        logs: None,
         facts,
         product: Some("acme".into()),
         keeper: keeper.clone(),

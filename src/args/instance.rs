@@ -89,6 +89,7 @@ Examples:
   gatehouse client-config sshd
   gatehouse client-config nslcd --config gatehouse.toml
   gatehouse client-config resolv --appliance 10.0.0.2 --appliance 10.0.1.2
+  gatehouse client-config rsyslog --appliance 10.0.0.2 --appliance 10.0.1.2
   gatehouse client-config client | sudo tee /etc/gatehouse/client.toml")]
 pub(crate) struct ClientConfig {
     /// For which program
@@ -120,6 +121,12 @@ pub(crate) enum Program {
     Resolv,
     /// client.toml, the configuration of `gatehouse keys` and `gatehouse access check`
     Client,
+    /// rsyslog: everything to the appliances, by RELP
+    Rsyslog,
+    /// syslog-ng: everything to the appliances, with a buffer on disk
+    SyslogNg,
+    /// journald: everything to rsyslog
+    Journald,
 }
 
 #[cfg(test)]

@@ -4,10 +4,15 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, body::Body, client::conn::http1, header::HOST};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Body, Incoming},
+    client::conn::http1,
+    header::HOST,
+};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use crate::{
     api::{self, Page, WHY_HEADER, error::ErrorBody, forms::Written},
@@ -109,6 +114,15 @@ impl Client {
         parse(&answer)
     }
 
+    /// Begins to read an answer that goes on for as long as it is read.
+    pub(super) async fn stream(&self, target: Target) -> Result<Incoming, Failure> {
+        let (status, body, _) = self.request(Method::GET, target, None, Full::<Bytes>::default()).await?;
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(refusal(status, &collected(body).await?)),
+        }
+    }
+
     /// Sends one request and returns the body of the answer; refusals are failures.
     pub(super) async fn send<B>(
         &self,
@@ -117,6 +131,27 @@ impl Client {
         why: Option<&str>,
         body: B,
     ) -> Result<Bytes, Failure>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let (status, body, driver) = self.request(method, target, why, body).await?;
+        let body = collected(body).await?;
+        driver.abort();
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(refusal(status, &body)),
+        }
+    }
+
+    /// Sends one request; the body of the answer is still to be read, while the task drives the connection.
+    async fn request<B>(
+        &self,
+        method: Method,
+        target: Target,
+        why: Option<&str>,
+        body: B,
+    ) -> Result<(StatusCode, Incoming, JoinHandle<hyper::Result<()>>), Failure>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -132,14 +167,7 @@ impl Client {
         let request = request.body(body);
         let request = request.map_err(|e| Failure::new(Exit::Usage, format!("the request cannot be made: {e}")))?;
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let body = body.map_err(|e| Failure::new(Exit::Io, format!("the answer cannot be read: {e}")))?.to_bytes();
-        driver.abort();
-        match status.is_success() {
-            true => Ok(body),
-            false => Err(refusal(status, &body)),
-        }
+        Ok((response.status(), response.into_body(), driver))
     }
 
     fn absent(&self, error: &std::io::Error) -> Failure {
@@ -159,6 +187,11 @@ impl Client {
             _ => Failure::new(Exit::Unavailable, format!("the control socket {socket} cannot be used: {error}")),
         }
     }
+}
+
+async fn collected(body: Incoming) -> Result<Bytes, Failure> {
+    let body = Limited::new(body, ANSWER_MAX).collect().await;
+    Ok(body.map_err(|e| Failure::new(Exit::Io, format!("the answer cannot be read: {e}")))?.to_bytes())
 }
 
 /// Reads JSON that the node sent.

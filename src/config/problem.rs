@@ -79,6 +79,16 @@ impl Source<'_> {
         lines.find(|(_, line)| line.split('=').next().is_some_and(|k| k.trim() == key)).map(|(i, _)| i + 1)
     }
 
+    /// The line on which `key` is set in the table number `index` of those with this header; that of the header when it is
+    /// not set there, or no key is named.
+    pub(crate) fn line_in_table(&self, header: &str, index: usize, key: &str) -> Option<usize> {
+        let lines = || self.text.lines().map(str::trim).enumerate();
+        let (start, _) = lines().filter(|(_, line)| *line == header).nth(index)?;
+        let mut body = lines().skip(start + 1).take_while(|(_, line)| !line.starts_with('['));
+        let set = body.find(|(_, line)| line.split('=').next().is_some_and(|k| k.trim() == key && !key.is_empty()));
+        Some(set.map_or(start, |(line, _)| line) + 1)
+    }
+
     /// A sentence for an error of the TOML reader within `section` (empty: outside).
     pub(crate) fn toml(&self, section: &str, error: &toml::de::Error) -> Problem {
         let line = error.span().map(|span| self.line_at(span.start));

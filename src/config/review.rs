@@ -9,6 +9,7 @@ use super::{
 };
 
 mod access;
+mod logs;
 
 /// Answers of more octets may be cut into fragments on some paths (DNS flag day 2020).
 const UDP_PAYLOAD_SAFE: u16 = 1232;
@@ -32,6 +33,9 @@ pub(crate) fn review(config: &Config) -> Vec<Problem> {
     if let Some(directory) = &config.directory {
         access::review(&mut notes, directory);
     }
+    if let Some(logrelay) = &config.logrelay {
+        logs::review(&mut notes, logrelay);
+    }
     ports(&mut notes, config);
     admin(&mut notes, config);
     inventory(&mut notes, config);
@@ -47,6 +51,12 @@ impl Notes<'_> {
     fn error(&mut self, section: &str, key: &str, text: impl Into<String>) {
         let line = self.source.line_of_key(section, key);
         self.found.push(Problem::error(self.source.file, line, text.into()));
+    }
+
+    /// An error in one of several tables `[[logrelay.NAME]]`.
+    fn error_in(&mut self, table: &str, index: usize, key: &str, text: String) {
+        let line = self.source.line_in_table(&format!("[[logrelay.{table}]]"), index, key);
+        self.found.push(Problem::error(self.source.file, line, format!("[[logrelay.{table}]] {text}")));
     }
 
     fn warn(&mut self, section: &str, key: &str, text: impl Into<String>) {
@@ -164,7 +174,11 @@ fn ports(notes: &mut Notes<'_>, config: &Config) {
     let dns = dns.flat_map(|(key, all)| all.iter().map(move |a| ("dns", key, *a)));
     let directory = config.directory.iter().flat_map(|d| [("listen", &d.listen), ("listen_tls", &d.listen_tls)]);
     let directory = directory.flat_map(|(key, all)| all.iter().map(move |a| ("directory", key, *a)));
-    for (section, key, address) in dns.chain(directory).chain(config.admin.listen.map(|a| ("admin", "listen", a))) {
+    let logs = config.logrelay.iter().flat_map(|l| &l.source).flat_map(|source| &source.listen);
+    let logs = logs.filter_map(|listen| Some(("logrelay.source", "listen", listen.stream_address()?)));
+    for (section, key, address) in
+        dns.chain(directory).chain(logs).chain(config.admin.listen.map(|a| ("admin", "listen", a)))
+    {
         if address.port() == 0 {
             continue;
         }

@@ -11,6 +11,8 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+mod logs;
+
 /// Nameservers that a resolver reads (resolv.conf(5), MAXNS).
 const NAMESERVERS_MAX: usize = 3;
 /// Below this, under the base, are the sudo rules.
@@ -46,6 +48,9 @@ pub(crate) fn text(config: &Config, args: &args::ClientConfig) -> Result<String,
         Program::Sudo => here.sudo()?,
         Program::Resolv => here.resolv()?,
         Program::Client => here.client()?,
+        Program::Rsyslog => here.rsyslog()?,
+        Program::SyslogNg => here.syslog_ng()?,
+        Program::Journald => include_str!("templates/journald.conf").to_owned(),
     };
     Ok(text.trim_end().to_owned())
 }

@@ -13,7 +13,7 @@ use std::{
 use crate::{
     config::Config,
     exit::{Exit, Failure},
-    logins, names,
+    logins, logs, names,
 };
 
 /// Everybody on the machine may ask; who may write is decided by the peer's credentials.
@@ -25,6 +25,8 @@ pub(crate) struct Bound {
     pub names: Option<names::Bound>,
     /// The directory part, when `[directory]` is there.
     pub logins: Option<logins::Bound>,
+    /// The log relay, when `[logrelay]` is there.
+    pub logs: Option<logs::Bound>,
     /// The HTTP API, when `[admin] listen` is there.
     pub http: Option<TcpListener>,
     /// The control socket.
@@ -38,10 +40,11 @@ pub(crate) struct Bound {
 pub(crate) fn bind(config: &Config) -> Result<Bound, Failure> {
     let names = config.dns.as_ref().map(names::bind).transpose()?;
     let logins = config.directory.as_ref().map(logins::bind).transpose()?;
+    let logs = config.logrelay.as_ref().map(logs::bind).transpose()?;
     let http = config.admin.listen.map(names::listen).transpose()?;
     let path = &config.admin.socket;
     let control = control(path).map_err(|e| refused(&path.display().to_string(), &e))?;
-    Ok(Bound { names, logins, http, control })
+    Ok(Bound { names, logins, logs, http, control })
 }
 
 fn refused(what: &str, error: &io::Error) -> Failure {

@@ -127,6 +127,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -239,8 +243,19 @@ impl Node {
     }
 
     pub(crate) fn launch_without_waiting(&mut self) {
-        let config = self.path("gatehouse.toml");
+        let command = self.inside(GATEHOUSE);
+        self.launch_command(command);
+    }
+
+    /// Starts the process again with a variable in its environment; it may die at any moment, so nothing is waited for.
+    pub(crate) fn launch_with(&mut self, name: &str, value: &str) {
         let mut command = self.inside(GATEHOUSE);
+        command.env(name, value);
+        self.launch_command(command);
+    }
+
+    fn launch_command(&mut self, mut command: Command) {
+        let config = self.path("gatehouse.toml");
         self.process =
             Some(Process::start("gatehouse", self.dir.path(), command.args(["serve", "--config"]).arg(config)));
     }
@@ -255,6 +270,11 @@ impl Node {
 
     pub(crate) fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the node was started")
+    }
+
+    /// Process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("the node was started").id()
     }
 
     /// Sends a signal by name while others still use the node.

@@ -15,6 +15,7 @@ mod harness;
 mod instance;
 mod limits;
 mod logins;
+mod logs;
 mod message;
 mod names;
 mod peers;

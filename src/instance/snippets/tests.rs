@@ -19,6 +19,9 @@ fn file_name(program: Program) -> &'static str {
         Program::Sudo => "sudo-ldap.conf",
         Program::Resolv => "resolv.conf",
         Program::Client => "client.toml",
+        Program::Rsyslog => "rsyslog.conf",
+        Program::SyslogNg => "syslog-ng.conf",
+        Program::Journald => "journald.conf",
     }
 }
 
@@ -38,7 +41,9 @@ fn compare(config: &Path, appliances: &[&str], folder: &Path) {
         let text = snippet(&config, *program, appliances).unwrap_or_else(|failure| {
             format!("gatehouse: {}", failure.sentence.replace(&format!("{}/", root().display()), ""))
         }) + "\n";
-        assert!(!text.replace("${", "").contains('{'), "{program:?}: something was not filled in: {text}");
+        let is_name = |(name, _): (&str, &str)| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase());
+        let left = text.split('{').skip(1).filter_map(|rest| rest.split_once('}')).any(is_name);
+        assert!(!left, "{program:?}: something was not filled in: {text}");
         let file = folder.join(file_name(*program));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::create_dir_all(folder).unwrap();
