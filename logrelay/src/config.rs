@@ -190,7 +190,7 @@ pub struct ToSyslog {
     pub client_key: Option<PathBuf>,
     /// Framing over TCP and TLS: `lines` or `octets` (RFC 6587); default `lines` over TCP, `octets` over TLS.
     pub framing: Option<String>,
-    /// RELP frames that may be unacknowledged; default 128.
+    /// RELP frames that may be unacknowledged; default 128, and 4,096 towards a relay of ours, which acknowledges in groups.
     pub window: Option<usize>,
     /// Seconds in which the receiver must take or acknowledge what was sent; default 30.
     pub timeout_s: Option<u64>,

@@ -180,7 +180,12 @@ impl Intake {
         message.received_us = received_us;
         let known = self.senders.of_record(&message, &self.rules);
         self.count.of(&known.entry, None);
-        self.route(&mut message, &known)
+        let outcome = self.route(&mut message, &known);
+        if outcome != Outcome::Spooled {
+            // What does not reach the spool must not look like a gap there.
+            self.shared.spool.seen(message.field(Field::Origin));
+        }
+        outcome != Outcome::Rejected
     }
 
     /// Takes a message that the relay itself writes.
@@ -198,8 +203,8 @@ impl Intake {
         self.route(&mut message, &known);
     }
 
-    /// Decides where a message goes, and puts it there; false if it is longer than a record may be.
-    fn route(&mut self, message: &mut Message<'_>, known: &Known) -> bool {
+    /// Decides where a message goes, and puts it there.
+    fn route(&mut self, message: &mut Message<'_>, known: &Known) -> Outcome {
         message.config_version = self.rules.version;
         self.count.received(message);
         let outcome = match known.entry.admit(known.rate.as_ref(), message.received_us, message.severity()) {
@@ -210,7 +215,7 @@ impl Intake {
             }
         };
         self.count.outcome(outcome);
-        outcome != Outcome::Rejected
+        outcome
     }
 
     /// Whether the batch should be handed on now.

@@ -74,7 +74,8 @@ pub enum Field {
     Tags,
     /// List of values set by rewrite rules, `name=value`; newlines in values are replaced by blanks.
     Values,
-    /// Where a relay of ours got it: relay, epoch, sequence, as text `relay/epoch/sequence`; empty if it came from no relay.
+    /// Where a relay of ours had it, as text `stream/epoch/sequence/previous`: its relay id and destination, the place in its
+    /// spool, and the place of what it sent before; empty if it came from no relay.
     Origin,
     /// Destinations that shall get it: numbers of two octets, little-endian.
     Destinations,
@@ -119,7 +120,7 @@ impl Flags {
     pub const REWRITTEN: Self = Self(1 << 7);
     /// We wrote it ourselves: the begin or end of shedding, a gap.
     pub const INTERNAL: Self = Self(1 << 8);
-    /// The time in the message is further from the time of receipt than clocks drift; see the source's `skew_max_s`.
+    /// The time in the message is ten years or more from the time of receipt.
     pub const SKEWED: Self = Self(1 << 9);
 
     /// Whether all of `other` is set.

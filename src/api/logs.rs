@@ -1,7 +1,14 @@
 //! /v1/logs: what comes in, what is kept, where it goes, and who is silent. What messages say is for those who may
 //! read about access: everybody on this machine, and holders of the token.
 
-use std::{net::IpAddr, ops::ControlFlow, sync::Arc};
+use std::{
+    net::IpAddr,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use axum::{
     Extension, Json,
@@ -19,6 +26,7 @@ use logrelay::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{App, error::ApiError, peer::Peer};
 use crate::{
@@ -28,8 +36,12 @@ use crate::{
 
 /// Messages in one answer of a search at most.
 const FOUND_MAX: usize = 100_000;
-/// Octets of one answer of a search at most.
-const FOUND_OCTETS_MAX: usize = 128 << 20;
+/// Octets of lines in one answer of a search at most; as JSON each is there about three times.
+const FOUND_OCTETS_MAX: usize = 16 << 20;
+/// Searches at once.
+const SEARCHES_MAX: usize = 2;
+/// Searches that go on.
+static SEARCHES: Semaphore = Semaphore::const_new(SEARCHES_MAX);
 
 /// The relay, for a peer that may read what messages say.
 fn part<'a>(app: &'a App, peer: Peer, headers: &HeaderMap) -> Result<&'a Logs, ApiError> {
@@ -117,7 +129,14 @@ pub(crate) async fn grep(
     let (from, to) = (us(time(&wanted.since)?), wanted.until.as_deref().map(time).transpose()?.map_or(i64::MAX, us));
     let limit = wanted.limit.unwrap_or(10_000).min(FOUND_MAX);
     let spool = logs.0.spool().clone();
+    let busy =
+        || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "two searches go on already; try again when one is done");
+    let place = SEARCHES.try_acquire().map_err(|_| busy())?;
+    // Whoever asked may go away; then nobody needs the answer.
+    let gone = Arc::new(AtomicBool::new(false));
+    let _leaving = Leaving(gone.clone());
     let search = tokio::task::spawn_blocking(move || {
+        let _place = place;
         let (mut found, mut octets, mut left_out) = (std::collections::VecDeque::new(), 0, 0u64);
         let result = spool.scan(from, to, &mut |message| {
             if takes(filter.as_ref(), message) && pattern.as_ref().is_none_or(|p| p.is_match(message.raw)) {
@@ -129,7 +148,7 @@ pub(crate) async fn grep(
                     octets -= gone.and_then(|m| Some(m.get("raw")?.as_str()?.len())).unwrap_or(0).min(octets);
                 }
             }
-            ControlFlow::Continue(())
+            if gone.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         result.map(|_| json!({ "items": found, "left_out": left_out }))
     });
@@ -139,6 +158,15 @@ pub(crate) async fn grep(
     found
         .map(Json)
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the spool cannot be read: {e}")))
+}
+
+/// Says that nobody waits for an answer any more.
+struct Leaving(Arc<AtomicBool>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// GET /v1/logs/silent

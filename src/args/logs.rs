@@ -116,7 +116,7 @@ pub(crate) struct LogsExplain {
     /// Address that it would come from
     #[arg(long, value_name = "ADDRESS")]
     pub from: Option<IpAddr>,
-    /// Source that would receive it [default: the first]
+    /// Source that would receive it [default: the first by name]
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
     /// Print JSON
@@ -149,8 +149,8 @@ pub(crate) struct LogsSpool {
 /// `gatehouse logs destination`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A paused destination keeps its place in the spool. It goes on by itself when the node starts again, unless its
-configuration says paused = true.
+A paused destination keeps its place in the spool; what routes that are not durable have for it is dropped when its
+memory is full. It goes on by itself when the node starts again, unless its configuration says paused = true.
 
 Examples:
   gatehouse logs destination

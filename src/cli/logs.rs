@@ -163,7 +163,7 @@ async fn destination(args: &LogsDestination) -> Result<(), Failure> {
     let answer: Value = parse(&client.send(Method::POST, target, None, Full::default()).await?)?;
     match (args.json, verb) {
         (true, _) => print_json(&answer),
-        (false, "pause") => print(&format!("{name} is paused; what is for it waits in the spool")),
+        (false, "pause") => print(&format!("{name} is paused; what durable routes have for it waits in the spool")),
         (false, _) => print(&format!("{name} goes on")),
     }
 }
