@@ -257,3 +257,41 @@ fn logrotate_rotates_what_is_written_and_what_is_followed() {
     assert_eq!(fresh, ["after"]);
     assert_eq!(super::lines_of(&node.path("out.log.1")), ["before"]);
 }
+
+/// Runs the node and journald with a /run of their own; `$1` is the node's program, `$2` the folder of the test.
+const JOURNALD: &str = r#"
+set -eu
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal /run/systemd/journald.conf.d /run/log
+printf '[Journal]\nForwardToSyslog=yes\nStorage=volatile\nReadKMsg=no\n' >/run/systemd/journald.conf.d/forward.conf
+wait_for() { i=0; until "$@"; do i=$((i + 1)); [ $i -lt 600 ]; sleep 0.05; done; }
+"$1" serve --config "$2/gatehouse.toml" >"$2/gatehouse.log" 2>&1 &
+wait_for test -S /run/systemd/journal/syslog
+/lib/systemd/systemd-journald >"$2/journald.log" 2>&1 &
+wait_for test -S /run/systemd/journal/dev-log
+logger --socket /run/systemd/journal/dev-log --tag demo 'by way of dev-log'
+printf 'MESSAGE=by way of the journal\nPRIORITY=3\nSYSLOG_IDENTIFIER=native\n' | logger --journald
+wait_for grep -q journal "$2/out.log"
+"#;
+
+#[test]
+fn journald_forwards_what_it_gets() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().display();
+    let config = format!(
+        "[node]\nname = \"test\"\nregion = \"us-east-1\"\ndata_dir = \"{folder}/data\"\n\
+         [[logrelay.source]]\nname = \"journal\"\nprofile = \"devlog\"\nlisten = [\"unix-dgram:///run/systemd/journal/syslog\"]\n\
+         [[logrelay.destination]]\nname = \"files\"\nfile = \"{folder}/out.log\"\ntemplate = \"$PROGRAM $LEVEL $MSG\\n\"\n\
+         [[logrelay.route]]\nto = [\"files\"]\n[admin]\nsocket = \"{folder}/control.sock\"\n"
+    );
+    fs::write(dir.path().join("gatehouse.toml"), config).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", JOURNALD, "journald"]);
+    let outcome = finish("unshare", command.arg(crate::harness::GATEHOUSE).arg(dir.path()));
+    let log = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    assert!(outcome.ok, "{outcome:?}\n{}\n{}", log("gatehouse.log"), log("journald.log"));
+    let lines = super::lines_of(&dir.path().join("out.log"));
+    assert!(lines.iter().any(|line| line == "demo notice by way of dev-log"), "{lines:?}");
+    assert!(lines.iter().any(|line| line == "native err by way of the journal"), "{lines:?}");
+}
