@@ -14,9 +14,6 @@ use super::{
 };
 use crate::message::Records;
 
-/// What the kernel writes at once at least, unless a file ends.
-const PAGE: u64 = 4096;
-
 /// What is known before records are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sure {
@@ -141,9 +138,8 @@ impl Found {
             }
             origins.merge(std::mem::take(&mut pending));
         }
-        // A write that did not come to its end stops anywhere, or between pages.
-        let is_torn = last > sure.durable && (end < self.len || end.is_multiple_of(PAGE));
-        let is_whole = last != sure.unsure && !is_torn;
+        // A write that did not come to its end may stop anywhere, even between two records.
+        let is_whole = last <= sure.durable && last != sure.unsure;
         let unsure = if is_whole { Vec::new() } else { std::mem::take(&mut held) };
         judge(&origins, &mut pending, &held);
         origins.merge(pending);
