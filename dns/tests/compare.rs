@@ -94,8 +94,14 @@ fn us() -> (Service, SocketAddr) {
     let origin = Name::parse("acme.private").unwrap();
     let zone = zonefile::parse(&format!("{HEAD}{OURS}{}", large(12)), "zone", Some(&origin), None).unwrap();
     let config = Config::on(vec![([127, 0, 0, 1], 0).into()]);
-    let bound = Bound::bind(&config).unwrap();
-    let address = bound.addresses[0];
+    // The port that is free for UDP may be taken for TCP.
+    let (bound, address, socket) = (0..100)
+        .find_map(|_| {
+            let bound = Bound::bind(&config).unwrap();
+            let address = bound.addresses[0];
+            Some((bound, address, wire::listen::listen(address).ok()?))
+        })
+        .expect("a port that is free for both");
     let identity =
         Identity { node: "test".into(), region: String::new(), product: String::new(), version: String::new() };
     let service = Service::start_zone(bound, &config, &identity, zone).unwrap();
@@ -106,7 +112,7 @@ fn us() -> (Service, SocketAddr) {
         shutdown: CancellationToken::new(),
         counters: Arc::default(),
     };
-    let socket = tokio::net::TcpListener::from_std(wire::listen::listen(address).unwrap()).unwrap();
+    let socket = tokio::net::TcpListener::from_std(socket).unwrap();
     let (handler, shutdown) = (service.handler(), limits.shutdown.clone());
     let accept = Arc::new(wire::limits::Limits::new(10, 10));
     tokio::spawn(wire::accept_loop(socket, accept, None, shutdown, move |stream, peer, local| {

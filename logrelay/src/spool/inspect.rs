@@ -228,3 +228,37 @@ pub fn fuzz(data: &[u8]) {
     }
     assert_eq!((records, last), (scan.records, scan.last), "what opening keeps, readers find");
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEEDS: [&[u8]; 4] = [
+        include_bytes!("../../../fuzz/seeds/logspool/segment"),
+        include_bytes!("../../../fuzz/seeds/logspool/carried"),
+        include_bytes!("../../../fuzz/seeds/logspool/damaged"),
+        include_bytes!("../../../fuzz/seeds/logspool/cursors"),
+    ];
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_a_panic(
+            seed in 0..SEEDS.len(),
+            cut in any::<prop::sample::Index>(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            behind in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut bytes = SEEDS[seed].to_vec();
+            fuzz(&bytes);
+            for (at, octet) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = octet;
+            }
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            bytes.extend(behind);
+            fuzz(&bytes);
+        }
+    }
+}

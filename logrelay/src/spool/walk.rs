@@ -2,7 +2,8 @@
 //!
 //! A record is valid if its length makes sense, its CRC is right, and its sequence is higher than that of the record
 //! before it and lower than the first of the next segment. Behind an invalid one, its length is trusted if a valid
-//! record (or the end) is where it says; else the next place is searched at which a valid record begins. A candidate
+//! record is where it says; else the next place is searched at which a valid record begins. That the octets end there is
+//! no reason for trust: what is found must not depend on how much is known of the file behind it. A candidate
 //! found by searching must also be near in sequence, so that a record inside the text of a log line is not taken for one
 //! of ours by chance.
 
@@ -121,7 +122,7 @@ impl Walker {
     /// The record is damaged; its length may be right.
     fn trust(&mut self, bytes: &[u8], length: usize, complete: bool) -> Step {
         let Some(rest) = bytes.get(length..) else { return self.search(bytes, complete) };
-        if rest.is_empty() && complete || self.valid(rest).is_some() {
+        if self.valid(rest).is_some() {
             return Step::Damage(length);
         }
         if !complete {
@@ -219,6 +220,18 @@ mod tests {
                 assert_eq!(walk(&bytes, u64::MAX, window), (vec![1, 3], length), "{wrong} {window}");
             }
         }
+    }
+
+    /// Opening looks at the whole file, readers only as far as the last record that it kept.
+    #[test]
+    fn a_damaged_length_that_names_the_end_hides_no_record() {
+        let record = record(1, b"one");
+        let mut bytes = vec![7; 20];
+        bytes[..4].copy_from_slice(&((20 + record.len()) as u32).to_le_bytes());
+        bytes.extend(&record);
+        let behind = [bytes.as_slice(), &[0; 30]].concat();
+        assert_eq!(walk(&behind, u64::MAX, 4096).0, [1]);
+        assert_eq!(walk(&bytes, u64::MAX, 4096).0, [1]);
     }
 
     #[test]
