@@ -127,6 +127,7 @@ impl Bound {
             age: Box::new(move |now_ms| age.age_ms(now_ms)),
             tls: tls.clone(),
             limits: limits.clone(),
+            timers: tokio::runtime::Handle::current(),
         };
         let server = Server::new(parts).map_err(bad_base)?;
         let reload = Arc::new(Notify::new());

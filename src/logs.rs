@@ -153,16 +153,13 @@ impl Logs {
     /// Reads `[logrelay]` again, opens files and reads certificates again.
     pub(crate) fn reload(&self, file: &Path) {
         self.0.reopen();
-        let config = match crate::config::load(file) {
-            Ok(config) => config.logrelay.unwrap_or_default(),
-            Err(problems) => {
-                problems.iter().for_each(|problem| tracing::error!("the log relay stays as it is: {problem}"));
-                return;
-            }
-        };
-        let relay = self.0.clone();
+        let (relay, file) = (self.0.clone(), file.to_owned());
         tokio::spawn(async move {
-            match relay.apply(config).await {
+            let read = || match crate::config::load(&file) {
+                Ok(config) => Ok(config.logrelay.unwrap_or_default()),
+                Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+            };
+            match relay.apply_latest(read).await {
                 Ok(()) => tracing::info!("the log relay follows its configuration"),
                 Err(problems) => problems.iter().for_each(|p| tracing::error!("the log relay stays as it is: {p}")),
             }

@@ -61,12 +61,13 @@ class Sender(threading.Thread):
                 continue
             connection.sendall(data)
             self.sent += len(self.parts)
-        if not self.tls:
-            connection.shutdown(socket.SHUT_WR)
-        else:
-            connection = connection.unwrap()
-        connection.settimeout(30)
         try:
+            if not self.tls:
+                connection.shutdown(socket.SHUT_WR)
+            else:
+                # Some close without saying goodbye; the lines are counted all the same.
+                connection = connection.unwrap()
+            connection.settimeout(30)
             while connection.recv(4096):
                 pass
         except OSError:

@@ -42,6 +42,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tokio::runtime::Handle;
 use wire::{Limits, Stream, TlsIdentity};
 
 pub use self::{
@@ -92,6 +93,9 @@ pub struct Parts {
     pub tls: Option<TlsIdentity>,
     /// The limits of the accept loops, for the time and the counters of StartTLS handshakes.
     pub limits: Arc<Limits>,
+    /// The runtime that ends waits. A runtime that has a timer sets the kernel's at every turn, which one that answers
+    /// requests need not pay; so connections live on one runtime and their alarms on another.
+    pub timers: Handle,
 }
 
 /// The LDAP server; one for all its listeners.

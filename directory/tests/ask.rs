@@ -131,6 +131,7 @@ impl World {
             age: Box::new(|_| Some(5000)),
             tls: Some(tls.clone()),
             limits: limits.clone(),
+            timers: self.runtime.handle().clone(),
             config: Arc::new(config),
         };
         let server = Arc::new(Server::new(parts).unwrap());

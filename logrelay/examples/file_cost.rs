@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     best = spent;
                 }
                 std::fs::remove_dir_all(&folder)?;
-                sink.reopen();
+                sink.reopen().await;
             }
             println!(
                 "{name:12} chunks of {:4} KiB ({:5} messages): {:4} + {:4} (kernel) ns a message",

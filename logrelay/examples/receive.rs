@@ -18,7 +18,7 @@ use std::{
 use logrelay::{
     config::{Listen, Source},
     intake::{Line, Sender, Stopping},
-    source::{Around, Road, bind, start},
+    source::{Around, Kept, Road, bind, start},
 };
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use tokio::task::JoinSet;
@@ -90,7 +90,7 @@ fn main() {
         }
     }
     let source: Source = toml::from_str(&format!("name = \"example\"\nlisten = {listen:?}\n{keys}")).unwrap();
-    let bound = bind(&source).unwrap_or_else(|error| panic!("{error}"));
+    let bound = bind(&source, &mut Kept::default()).unwrap_or_else(|error| panic!("{error}"));
     let lines = Arc::new(AtomicU64::new(0));
     let (shutdown, counted) = (CancellationToken::new(), lines.clone());
     let roads = move |_: &Listen| Print { quiet, sender: Sender::default(), lines: counted.clone(), count: 0 };

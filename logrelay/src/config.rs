@@ -140,6 +140,10 @@ pub struct Destination {
     pub syslog: Vec<String>,
     /// Template of a line; absent: syslog-ng's own for files, RFC 5424 for RELP and TLS, RFC 3164 for UDP and TCP.
     pub template: Option<String>,
+    /// Zone of all times in it, an offset such as `+02:00`; absent: stamps in their own, others in that of this machine.
+    pub time_zone: Option<String>,
+    /// Digits of fractions of a second, 0 to 6; default 0.
+    pub frac_digits: u8,
     /// Whether it starts paused: its cursor stands still.
     pub paused: bool,
     /// Keys of `file`.

@@ -13,6 +13,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::{
     config,
     message::{FIELDS, Field, HEADER, Message, Records},
+    parse::zone::offset,
+    template::Env,
 };
 
 mod counters;
@@ -115,6 +117,33 @@ fn key(message: &Message<'_>, octets: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// How a destination writes times, beyond what its template says.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    zone_min: Option<i16>,
+    frac_digits: u8,
+}
+
+impl Times {
+    /// Reads `time_zone` and `frac_digits`.
+    fn read(config: &config::Destination) -> Result<Self, String> {
+        let config::Destination { name, time_zone, frac_digits, .. } = config;
+        let wrong = |text: &str| {
+            format!("destination {name}: time_zone is {text:?}, but it is an offset from UTC, such as \"+02:00\"")
+        };
+        let zone_min = time_zone.as_deref().map(|text| offset(text).ok_or_else(|| wrong(text))).transpose()?;
+        match frac_digits {
+            0..=6 => Ok(Self { zone_min, frac_digits: *frac_digits }),
+            _ => Err(format!("destination {name}: frac_digits is {frac_digits}, but a time has 0 to 6")),
+        }
+    }
+
+    /// What templates need at this time, of a node of this name.
+    fn env<'a>(&self, now_us: i64, loghost: &'a str, offset_min: i16) -> Env<'a> {
+        Env { now_us, loghost, offset_min, zone_min: self.zone_min, frac_digits: self.frac_digits }
+    }
+}
+
 /// The local zone at a time, minutes east of UTC.
 fn local_offset_min(now_us: i64) -> i16 {
     let Ok(now) = jiff::Timestamp::from_microsecond(now_us) else { return 0 };
@@ -186,10 +215,10 @@ impl Sink {
 
     /// Closes files, so that they are opened by name again; ends connections, so that names are resolved and certificates
     /// read again. For SIGHUP.
-    pub fn reopen(&mut self) {
+    pub async fn reopen(&mut self) {
         match self {
             Self::File(sink) => sink.reopen(),
-            Self::Syslog(sink) => sink.reopen(),
+            Self::Syslog(sink) => sink.reopen().await,
         }
     }
 
@@ -207,6 +236,16 @@ impl Sink {
         match self {
             Self::File(sink) => sink.close(),
             Self::Syslog(sink) => sink.close().await,
+        }
+    }
+
+    /// Goes on where another sink of the same destination has stopped, which is closed: what may not have arrived through
+    /// it is sent again through this one, and counts go on.
+    pub fn continue_from(&mut self, former: Self) {
+        match (self, former) {
+            (Self::File(sink), Self::File(former)) => sink.continue_from(*former),
+            (Self::Syslog(sink), Self::Syslog(former)) => sink.continue_from(*former),
+            _ => {}
         }
     }
 

@@ -37,8 +37,19 @@ const COMMANDS_MAX: usize = 16;
 enum Command {
     Reopen,
     Pause(bool),
-    Replace(Box<Sink>, Duration),
+    Change(Change),
     Stop(oneshot::Sender<()>),
+}
+
+/// What another configuration makes different.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// What delivers from now on, unless that stays; the cursor and the queue stay in any case.
+    pub(crate) sink: Option<Box<Sink>>,
+    /// Whether it pauses.
+    pub(crate) paused: bool,
+    /// Longest pause between attempts.
+    pub(crate) pause_max: Duration,
 }
 
 /// A running destination.
@@ -110,15 +121,14 @@ impl Destination {
         self.say(Command::Reopen);
     }
 
-    /// Stops delivering, or goes on; what comes meanwhile waits.
-    pub(crate) fn pause(&self, paused: bool) {
-        self.say(Command::Pause(paused));
+    /// Stops delivering, or goes on; what comes meanwhile waits. False: it is too busy to be told.
+    pub(crate) fn pause(&self, paused: bool) -> bool {
+        self.say(Command::Pause(paused))
     }
 
-    /// Delivers by another sink from now on, with this longest pause; the cursor and the queue stay. False: it is too busy
-    /// to be told.
-    pub(crate) fn replace(&self, sink: Sink, pause_max: Duration) -> bool {
-        self.say(Command::Replace(Box::new(sink), pause_max))
+    /// A place for a change among the commands that wait; none if it is too busy to be told. Then nothing has changed.
+    pub(crate) fn reserve(&self) -> Option<Place> {
+        self.commands.clone().try_reserve_owned().ok().map(Place)
     }
 
     fn say(&self, command: Command) -> bool {
@@ -141,5 +151,16 @@ impl Destination {
         if tokio::time::timeout(STOP_WITHIN, stop).await.is_err() {
             tracing::warn!(destination = self.name, "did not come to an end in time");
         }
+    }
+}
+
+/// A reserved place for a [`Change`].
+#[derive(Debug)]
+pub(crate) struct Place(mpsc::OwnedPermit<Command>);
+
+impl Place {
+    /// Tells the destination.
+    pub(crate) fn change(self, change: Change) {
+        self.0.send(Command::Change(change));
     }
 }

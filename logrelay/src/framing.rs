@@ -194,7 +194,12 @@ impl Splitter {
                 State::Start => match count(pending) {
                     Count::More => return Ok(Step::More),
                     Count::Wrong => self.state = State::Lines,
-                    Count::Is { .. } => self.state = State::Length,
+                    // A line may begin with a number too, but a message that is counted begins with its PRI.
+                    Count::Is { header, .. } => match pending.get(header) {
+                        None => return Ok(Step::More),
+                        Some(b'<') => self.state = State::Length,
+                        Some(_) => self.state = State::Lines,
+                    },
                 },
                 State::Length if self.errors >= ERRORS_MAX => return Err(TooManyErrors),
                 // Some senders end a counted frame with an octet that they did not count.

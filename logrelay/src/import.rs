@@ -6,7 +6,7 @@
 //! said here is written as a comment, because without the filter it would take too much.
 //!
 //! Nothing is read but what the caller hands in. Limits: [`FILE_MAX`], [`INCLUDES_MAX`], [`DEPTH_MAX`],
-//! [`TEXT_MAX`], [`ROUTES_MAX`].
+//! [`TEXT_MAX`], and as many routes as a configuration may have.
 
 use std::fmt;
 
@@ -29,9 +29,6 @@ pub const INCLUDES_MAX: usize = 100;
 pub const DEPTH_MAX: usize = 32;
 /// Octets of a filter with the filters that it names, as the filter language allows.
 pub const TEXT_MAX: usize = 64 << 10;
-/// Routes at most.
-pub const ROUTES_MAX: usize = 4096;
-
 /// What could not be translated, or not exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

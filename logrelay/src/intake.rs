@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::{
     hosts::{Admit, Hosts, Outcome},
     labels::Inventory,
-    message::{Field, Flags, Message},
+    message::{Batch, Field, Flags, Message},
     parse::{Hints, parse},
     route::Rules,
     spool::{Refused, Room, Spool},
@@ -87,8 +87,10 @@ pub struct Intake {
     count: Count,
     /// Nothing of the present batch came in yet: rules, labels and room are looked at when it does.
     fresh: bool,
-    /// Messages of a batch that is being handed on: if that is given up midway, they found no room.
-    handing: u64,
+    /// The half for the spool is being handed on: if that is given up midway, its messages found no room.
+    handing: bool,
+    /// The half in memory that is being handed on, and how many queues have it.
+    handing_memory: Option<(Arc<Batch>, usize)>,
 }
 
 /// Octets of a batch after which a source should hand it on, even within one read.
@@ -104,7 +106,8 @@ impl Intake {
         let room = shared.spool.room();
         let count = Count::new(origin.counters.clone(), known.entry.clone());
         let placing = Placing::new(shared.spool.clone());
-        Self { shared, origin, rules, order, senders, known, room, placing, count, fresh: true, handing: 0 }
+        let (fresh, handing, handing_memory) = (true, false, None);
+        Self { shared, origin, rules, order, senders, known, room, placing, count, fresh, handing, handing_memory }
     }
 
     /// Sets who sends the lines that follow. Streams call it once, datagram sockets for each datagram; the same sender
@@ -114,6 +117,8 @@ impl Intake {
         if !self.senders.is_current(sender) {
             self.known = self.senders.find(sender, &self.rules);
         }
+        // The lines may come much later.
+        self.fresh = self.placing.is_untouched();
     }
 
     /// Takes a line: it will be in the next batch, or is counted as shed or without a route.
@@ -169,6 +174,7 @@ impl Intake {
         self.begin();
         let received_us = (self.shared.clock)();
         let Some(mut message) = Message::decode(record) else {
+            self.count.of(&self.known.entry, None);
             self.count.rejected(record.len().try_into().unwrap_or(u32::MAX), received_us);
             return false;
         };
@@ -178,6 +184,8 @@ impl Intake {
         let origin = self.origin.clone();
         message.set(Field::Source, origin.name.as_bytes());
         message.received_us = received_us;
+        // The spool gives it one of ours; on the way through memory it has none.
+        message.sequence = 0;
         let known = self.senders.of_record(&message, &self.rules);
         self.count.of(&known.entry, None);
         let outcome = self.route(&mut message, &known);
@@ -233,35 +241,39 @@ impl Intake {
             0 => Receipt(None),
             _ => self.append().await?,
         };
-        if let Some(memory) = self.placing.take_memory() {
-            for (queue, count) in self.placing.queues() {
-                queue.put(&memory, count).await;
-            }
+        self.handing_memory = self.placing.take_memory().map(|memory| (memory, 0));
+        while let Some((memory, done)) = &mut self.handing_memory
+            && let Some((queue, count)) = self.placing.queues().nth(*done)
+        {
+            queue.put(memory, count).await;
+            *done += 1;
         }
+        self.handing_memory = None;
         self.settle();
         Ok(receipt)
     }
 
     async fn append(&mut self) -> Result<Receipt, Stopping> {
         loop {
-            let (records, count, messages) = self.placing.take_spool();
+            let (records, count) = self.placing.take_spool();
             if count == 0 {
                 return Ok(Receipt(None));
             }
-            self.handing = messages;
+            self.handing = true;
             let appended = self.shared.spool.append(records, count).await;
-            self.handing = 0;
+            self.handing = false;
             match appended {
                 Ok(appended) => return Ok(Receipt(Some((self.shared.spool.frontier(), appended.last)))),
                 Err(Refused::NoRoom(back)) => {
                     // Routes that rather shed than wait do so; for the others the sender waits.
-                    let shed = self.placing.put_back(back, messages, true);
-                    self.count.turned(Outcome::ShedFull, shed);
+                    let shed = self.placing.put_back(back);
+                    self.count.turned(Outcome::ShedFull, &shed);
                     let free = self.room.wait_for(|room| matches!(room, Room::Free)).await;
                     free.map_err(|_| Stopping)?;
                 }
                 Err(Refused::Closed | Refused::TooLong) => {
-                    self.count.turned(Outcome::ShedNoRoom, messages);
+                    let shed = self.placing.shed_all();
+                    self.count.turned(Outcome::ShedNoRoom, &shed);
                     return Err(Stopping);
                 }
             }
@@ -271,9 +283,10 @@ impl Intake {
     /// Hands the batch on without waiting; what finds no room is shed and counted.
     pub fn flush_or_shed(&mut self) {
         self.placing.tap(&self.shared.taps);
-        let (records, count, messages) = self.placing.take_spool();
+        let (records, count) = self.placing.take_spool();
         if count > 0 && self.shared.spool.try_append(records, count).is_err() {
-            self.count.turned(Outcome::ShedNoRoom, messages);
+            let shed = self.placing.shed_all();
+            self.count.turned(Outcome::ShedNoRoom, &shed);
         }
         if let Some(memory) = self.placing.take_memory() {
             for (queue, count) in self.placing.queues() {
@@ -307,11 +320,14 @@ impl Intake {
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        let (_, _, messages) = self.placing.take_spool();
-        self.count.turned(Outcome::ShedNoRoom, messages + self.handing);
-        if let Some(memory) = self.placing.take_memory() {
+        if self.handing || self.placing.messages() > 0 {
+            let shed = self.placing.shed_all();
+            self.count.turned(Outcome::ShedNoRoom, &shed);
+        }
+        let begun = self.handing_memory.take();
+        if let Some((memory, done)) = begun.or_else(|| Some((self.placing.take_memory()?, 0))) {
             // Nobody can wait any more.
-            for (queue, count) in self.placing.queues() {
+            for (queue, count) in self.placing.queues().skip(done) {
                 queue.put_or_drop(&memory, count);
             }
         }

@@ -3,9 +3,12 @@
 //! Bounded by octets. Whoever can wait does so while the destination makes progress; when it fails, or cannot wait, the
 //! newest messages are dropped and counted, as with syslog-ng's soft flow control. Nothing of it survives a crash.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -23,6 +26,9 @@ pub struct Queue {
     room: Arc<Semaphore>,
     octets_max: usize,
     takes_nothing: AtomicBool,
+    /// What was done when somebody waited in vain: nobody waits again until that has changed. `u64::MAX`: nobody did.
+    stuck_at: AtomicU64,
+    look_every: Duration,
     /// What happened.
     pub counters: QueueCounters,
 }
@@ -60,8 +66,9 @@ impl Queue {
         let (sender, receiver) = mpsc::channel(BATCHES_MAX + 1);
         let room = Arc::new(Semaphore::new(octets_max));
         let receiver = Mutex::new(receiver);
-        let takes_nothing = AtomicBool::new(false);
-        Self { sender, receiver, room, octets_max, takes_nothing, counters: QueueCounters::default() }
+        let (takes_nothing, stuck_at) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
+        let (look_every, counters) = (LOOK_EVERY, QueueCounters::default());
+        Self { sender, receiver, room, octets_max, takes_nothing, stuck_at, look_every, counters }
     }
 
     /// Says whether the destination takes nothing for now, because it fails or is paused: then nobody waits for it.
@@ -75,11 +82,18 @@ impl Queue {
         if let Ok(room) = self.room.clone().try_acquire_many_owned(permits) {
             return self.insert(batch, count, room);
         }
-        // A destination that begins to fail while we wait gives room back only when it drops or delivers; so the wait
-        // is looked at again from time to time.
+        // A destination that begins to fail while we wait gives room back only when it drops or delivers, and one whose
+        // disk hangs cannot even say that it fails; so the wait is looked at again from time to time.
         let mut claim = std::pin::pin!(self.room.clone().acquire_many_owned(permits));
-        while !self.takes_nothing.load(Relaxed) {
-            match tokio::time::timeout(LOOK_EVERY, &mut claim).await {
+        let (mut done, mut looks) = (self.counters.done.load(Relaxed), 0);
+        while !self.takes_nothing.load(Relaxed) && self.stuck_at.load(Relaxed) != done {
+            looks += 1;
+            match self.counters.done.load(Relaxed) {
+                now if now != done => (done, looks) = (now, 0),
+                _ if looks > LOOKS_MAX => self.stuck_at.store(done, Relaxed),
+                _ => {}
+            }
+            match tokio::time::timeout(self.look_every, &mut claim).await {
                 Ok(Ok(room)) => return self.insert(batch, count, room),
                 // The destination is gone.
                 Ok(Err(_)) => break,
@@ -152,7 +166,9 @@ impl Queue {
 }
 
 /// How often a wait for room is looked at.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How many looks without any progress end a wait.
+const LOOKS_MAX: u32 = 25;
 
 #[cfg(test)]
 mod tests {
@@ -201,6 +217,26 @@ mod tests {
         queue.put(&whole, 2).await;
         assert_eq!(queue.counters.dropped_failing.load(Relaxed), 5);
         assert_eq!(queue.pending(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_destination_that_hangs_is_waited_for_once_and_not_for_ever() {
+        let queue = Queue { look_every: Duration::from_millis(1), ..Queue::new(1 << 20) };
+        let whole = batch(3 << 19);
+        queue.put(&whole, 1).await;
+        let hung = queue.take().await.unwrap();
+        let begun = std::time::Instant::now();
+        queue.put(&whole, 3).await;
+        assert_eq!(queue.counters.dropped_failing.load(Relaxed), 3);
+        assert!(begun.elapsed() >= queue.look_every * LOOKS_MAX);
+        let again = std::pin::pin!(queue.put(&whole, 2));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(again.poll(&mut context).is_ready(), "nobody waits again");
+        assert_eq!(queue.counters.dropped_failing.load(Relaxed), 5);
+        queue.delivered(hung.count);
+        drop(hung);
+        queue.put(&whole, 4).await;
+        assert_eq!(queue.pending(), 4);
     }
 
     #[tokio::test]

@@ -22,8 +22,9 @@ use crate::{
     destination::{Identity, Sink},
     drive::Destination,
     hosts::SourceCounters,
-    intake::{Intake, Origin, Shared},
+    intake::{BATCH_BYTES, Intake, Origin, Shared},
     labels::Inventory,
+    message::RECORD_MAX,
     problem::Problem,
     queue::Queue,
     route::{INTERNAL, Rules, Target},
@@ -38,7 +39,7 @@ mod report;
 mod sources;
 mod watchman;
 
-use destinations::policy;
+use destinations::{Prepared, policy};
 pub use explain::Explanation;
 pub use report::{DestinationReport, Report, RouteReport, SourceReport, Stall};
 use sources::Running;
@@ -90,7 +91,7 @@ struct Inner {
 pub fn bind(config: &Config) -> Result<Bound, String> {
     let mut sources = Vec::new();
     for source in &config.source {
-        sources.push((source.clone(), source::bind(source)?));
+        sources.push((source.clone(), source::bind(source, &mut source::Kept::default())?));
     }
     Ok(Bound { config: config.clone(), sources })
 }
@@ -106,6 +107,15 @@ pub fn review(config: &Config) -> Vec<Problem> {
     };
     if let Err(found) = Rules::build(config, (0, "node"), 0, &target, &mut read_list) {
         problems.extend(found);
+    }
+    // A batch is appended to the spool as a whole.
+    if config.spool.max_bytes / 2 < (BATCH_BYTES + RECORD_MAX) as u64 {
+        let text = format!(
+            "max_bytes = {}, but a batch with a long record takes up to {} octets, and may take half; raise it",
+            config.spool.max_bytes,
+            BATCH_BYTES + RECORD_MAX
+        );
+        problems.push(Problem::new("spool", 0, "max_bytes", text));
     }
     let identity = Identity { node: "node", relay: "relay" };
     for (index, source) in config.source.iter().enumerate() {
@@ -175,7 +185,9 @@ impl Bound {
         let started = async {
             let sinks = relay.sinks(&config)?;
             let targets = relay.targets(&config)?;
-            relay.change(config, sources, sinks, targets).await
+            let rules = relay.rules(&config, &targets)?;
+            let prepared = relay.prepare_destinations(sinks, &targets)?;
+            relay.change(config, sources, rules, prepared, &targets).await
         };
         started.await.map_err(|problems: Vec<String>| problems.join("; "))?;
         Ok(relay)
@@ -198,17 +210,28 @@ fn open_spool(config: &Config, node: &Node) -> Result<Spool, String> {
 }
 
 impl Relay {
-    /// Takes another configuration. What it leaves as it was goes on untouched; a source that changes is closed and opened
-    /// again.
+    /// Takes another configuration. What it leaves as it was goes on untouched. A source that changes keeps its sockets
+    /// where it listens on the same address as before, with what waits in them; its connections are ended.
     ///
     /// # Errors
-    /// Everything that is wrong with it; then nothing has changed.
+    /// Everything that is wrong with it; then nothing has changed. If the system refuses a source in the very last moment,
+    /// it says so, and all else has changed.
     pub async fn apply(&self, config: Config) -> Result<(), Vec<String>> {
+        self.apply_latest(|| Ok(config)).await
+    }
+
+    /// As [`apply`](Self::apply), with what `read` gives once all changes before are done: so that of two that are asked
+    /// for at nearly the same time the latter does not read what the former found.
+    ///
+    /// # Errors
+    /// Those of `read` and of `apply`.
+    pub async fn apply_latest(&self, read: impl FnOnce() -> Result<Config, Vec<String>>) -> Result<(), Vec<String>> {
+        let _one = self.0.changing.lock().await;
+        let config = read()?;
         let problems = review(&config);
         if !problems.is_empty() {
             return Err(problems.iter().map(ToString::to_string).collect());
         }
-        let _one = self.0.changing.lock().await;
         if self.0.shutdown.is_cancelled() {
             return Err(vec!["the node is stopping".into()]);
         }
@@ -221,37 +244,46 @@ impl Relay {
         // Everything that can fail without touching what runs comes first.
         let sinks = self.sinks(&config)?;
         let targets = self.targets(&config)?;
-        let bound = self.open_changed(&config).await?;
-        self.change(config, bound, sinks, targets).await
+        let rules = self.rules(&config, &targets)?;
+        let prepared = self.prepare_destinations(sinks, &targets)?;
+        match self.open_changed(&config).await {
+            Ok(bound) => self.change(config, bound, rules, prepared, &targets).await,
+            Err(problems) => {
+                prepared.give_up().await;
+                Err(problems)
+            }
+        }
     }
 
     /// Opens the sources that are new or changed, after those were closed that changed or are gone: one may want the
     /// address of another. If one cannot be opened, the former ones are opened again.
     async fn open_changed(&self, config: &Config) -> Result<Vec<(config::Source, source::Bound)>, Vec<String>> {
         let running = self.running_sources();
-        let (mut closed, mut bound) = (Vec::new(), Vec::new());
+        let (mut closed, mut bound, mut kept) = (Vec::new(), Vec::new(), source::Kept::default());
         for former in running.iter().filter(|former| !config.source.contains(former)) {
+            self.keep_sockets(&former.name, &mut kept);
             self.stop_source(&former.name).await;
             closed.push(former.clone());
         }
         for source in config.source.iter().filter(|source| !running.contains(source)) {
-            match source::bind(source) {
+            match source::bind(source, &mut kept) {
                 Ok(sockets) => bound.push((source.clone(), sockets)),
                 Err(e) => {
+                    bound.iter().for_each(|(_, sockets)| sockets.keep(&mut kept));
                     drop(bound);
-                    return Err(self.open_again(closed, e));
+                    return Err(self.open_again(closed, &mut kept, e));
                 }
             }
         }
         Ok(bound)
     }
 
-    fn open_again(&self, closed: Vec<config::Source>, why: String) -> Vec<String> {
+    fn open_again(&self, closed: Vec<config::Source>, kept: &mut source::Kept, why: String) -> Vec<String> {
         let mut problems = vec![why];
         for former in closed {
             let name = former.name.clone();
             let opened =
-                source::bind(&former).map_err(|e| vec![e]).and_then(|sockets| self.start_source(former, sockets));
+                source::bind(&former, kept).map_err(|e| vec![e]).and_then(|sockets| self.start_source(former, sockets));
             for e in opened.err().into_iter().flatten() {
                 problems.push(format!("and {name} could not be opened again as it was: {e}; it is closed now"));
             }
@@ -259,30 +291,41 @@ impl Relay {
         problems
     }
 
+    /// The rules of a configuration, in a version of their own.
+    fn rules(&self, config: &Config, targets: &BTreeMap<String, Target>) -> Result<Rules, Vec<String>> {
+        let target = |name: &str| targets.get(name).cloned();
+        let node = (self.0.versions.fetch_add(1, Relaxed) + 1, self.0.node.name.as_str());
+        let rules = Rules::build(config, node, self.0.watchman.listening_us(), &target, &mut read_list);
+        let mut rules = rules.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        rules.keep_counters(&self.0.shared.rules.load());
+        Ok(rules)
+    }
+
     async fn change(
         &self,
         config: Config,
         bound: Vec<(config::Source, source::Bound)>,
-        sinks: Vec<(config::Destination, Sink)>,
-        targets: BTreeMap<String, Target>,
+        rules: Rules,
+        prepared: Prepared,
+        targets: &BTreeMap<String, Target>,
     ) -> Result<(), Vec<String>> {
-        let target = |name: &str| targets.get(name).cloned();
-        let node = (self.0.versions.fetch_add(1, Relaxed) + 1, self.0.node.name.as_str());
-        let rules = Rules::build(&config, node, self.0.watchman.listening_us(), &target, &mut read_list);
-        let mut rules = rules.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        rules.keep_counters(&self.0.shared.rules.load());
-        for (name, target) in &targets {
+        for (name, target) in targets {
             self.0.shared.spool.set_policy(target.number, policy(&rules, name));
         }
-        self.start_destinations(sinks, &targets)?;
+        self.take_destinations(prepared);
         self.0.shared.rules.store(Arc::new(rules));
+        let mut problems = Vec::new();
         for (source, sockets) in bound {
-            self.start_source(source, sockets)?;
+            let name = source.name.clone();
+            if let Err(found) = self.start_source(source, sockets) {
+                problems
+                    .extend(found.iter().map(|e| format!("the source {name} is closed: {e}; all else has changed")));
+            }
         }
         self.stop_destinations(&config).await;
         self.0.watchman.rules(&config);
         self.0.config.store(Arc::new(config));
-        Ok(())
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     /// A road into the relay for a source.

@@ -98,6 +98,9 @@ pub struct RouteCounters {
     pub taken: AtomicU64,
     /// Of them, those shed for want of room.
     pub shed: AtomicU64,
+    /// Times that a rewrite rule could not do what it says: a text was cut, or the message stayed as it was because a list
+    /// would be too long or a name does not exist.
+    pub not_rewritten: AtomicU64,
 }
 
 impl Full {

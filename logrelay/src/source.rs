@@ -12,8 +12,9 @@ use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::{fd::OwnedFd, unix::net::UnixListener},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -36,7 +37,7 @@ mod road;
 pub(crate) mod stream;
 mod unix;
 
-pub use bind::{Bound, bind};
+pub use bind::{Bound, Kept, bind};
 pub use counters::Counters;
 pub use road::Road;
 use stream::Shared;
@@ -130,10 +131,34 @@ where
 /// An open socket or pipe.
 #[derive(Debug)]
 enum Socket {
-    Datagram(OwnedFd, Option<local::OwnPath>),
+    Datagram(Datagrams),
     Tcp(TcpListener),
-    Unix(UnixListener, local::OwnPath),
+    Unix(UnixListener, Arc<local::OwnPath>),
     Pipe(std::fs::File),
+}
+
+/// An open datagram socket.
+#[derive(Debug)]
+struct Datagrams {
+    fd: OwnedFd,
+    /// Its path, if it is a local one.
+    own: Option<Arc<local::OwnPath>>,
+    /// Datagrams that the kernel dropped there, and that are counted already.
+    drops: u32,
+}
+
+impl Socket {
+    /// The same socket or pipe once more.
+    fn again(&self) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Datagram(Datagrams { fd, own, .. }) => {
+                Self::Datagram(Datagrams { fd: fd.try_clone()?, own: own.clone(), drops: 0 })
+            }
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket, own) => Self::Unix(socket.try_clone()?, own.clone()),
+            Self::Pipe(file) => Self::Pipe(file.try_clone()?),
+        })
+    }
 }
 
 fn run<R, F>(
@@ -149,12 +174,13 @@ where
     F: Fn(&Listen) -> R + Clone + Send + Sync + 'static,
 {
     match socket {
-        Socket::Datagram(fd, path) => Box::pin(async move {
+        Socket::Datagram(Datagrams { fd, own, drops }) => Box::pin(async move {
             let socket = datagram::Socket {
                 fd,
+                drops,
                 name: listen.to_string(),
                 max_line: shared.max_line,
-                udp: path.is_none(),
+                udp: own.is_none(),
                 clock: shared.clock,
                 counters: shared.counters.clone(),
                 shutdown: shared.shutdown.clone(),
@@ -197,7 +223,7 @@ where
     match listen {
         Listen::Relp(_) | Listen::RelpTls(_) => {
             let may_relay = shared.relays.unwrap_or_else(|| has_certificate(&stream));
-            relp::serve(stream, road, sender, may_relay, &shared).await;
+            relp::serve(stream, road, sender, may_relay, is_gone, &shared).await;
         }
         _ => stream::serve(stream, road, sender, &shared).await,
     }
@@ -211,13 +237,23 @@ fn has_certificate(stream: &Stream) -> bool {
     }
 }
 
-/// A peer that is gone without a word is noticed after two minutes, one that takes no answers after one.
-fn keep_alive(stream: &Stream) {
-    let socket = match stream {
+fn tcp(stream: &Stream) -> &tokio::net::TcpStream {
+    match stream {
         Stream::Plain(stream) => stream,
         Stream::Tls(stream) => stream.get_ref().0,
-    };
-    let socket = socket2::SockRef::from(socket);
+    }
+}
+
+/// Whether the peer has ended the connection, as far as the kernel has told the runtime.
+fn is_gone(stream: &Stream) -> bool {
+    let ready = pin!(tcp(stream).ready(tokio::io::Interest::READABLE));
+    let known = ready.poll(&mut Context::from_waker(Waker::noop()));
+    matches!(known, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+}
+
+/// A peer that is gone without a word is noticed after two minutes, one that takes no answers after one.
+fn keep_alive(stream: &Stream) {
+    let socket = socket2::SockRef::from(tcp(stream));
     let probes = socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15))

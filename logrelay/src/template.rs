@@ -160,14 +160,6 @@ impl Template {
         path::check(self).map_err(|(at, why)| SyntaxError::new(&self.text, at, why))
     }
 
-    /// The constant text before the first macro.
-    pub fn literal_prefix(&self) -> &str {
-        match self.parts.first() {
-            Some(Part::Text(text)) => text,
-            _ => "",
-        }
-    }
-
     /// The text if there is no macro in it.
     pub fn as_constant(&self) -> Option<&str> {
         match &*self.parts {

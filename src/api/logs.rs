@@ -140,17 +140,19 @@ pub(crate) async fn grep(
         let (mut found, mut octets, mut left_out) = (std::collections::VecDeque::new(), 0, 0u64);
         let result = spool.scan(from, to, &mut |message| {
             if takes(filter.as_ref(), message) && pattern.as_ref().is_none_or(|p| p.is_match(message.raw)) {
-                octets += message.raw.len();
-                found.push_back(show::json(message));
+                let shown = show::json(message);
+                let size = size_of_json(&shown);
+                octets += size;
+                found.push_back((shown, size));
                 while found.len() > limit || octets > FOUND_OCTETS_MAX {
                     left_out += 1;
-                    let gone: Option<Value> = found.pop_front();
-                    octets -= gone.and_then(|m| Some(m.get("raw")?.as_str()?.len())).unwrap_or(0).min(octets);
+                    octets -= found.pop_front().map_or(octets, |(_, size)| size);
                 }
             }
             if gone.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        result.map(|_| json!({ "items": found, "left_out": left_out }))
+        let items: Vec<Value> = found.into_iter().map(|(shown, _)| shown).collect();
+        result.map(|_| json!({ "items": items, "left_out": left_out }))
     });
     let found = search
         .await
@@ -158,6 +160,17 @@ pub(crate) async fn grep(
     found
         .map(Json)
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the spool cannot be read: {e}")))
+}
+
+/// About what a value takes in memory.
+fn size_of_json(value: &Value) -> usize {
+    const NODE: usize = 64;
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size_of_json).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size_of_json(value)).sum(),
+        _ => 0,
+    }
 }
 
 /// Says that nobody waits for an answer any more.
@@ -265,9 +278,11 @@ pub(crate) async fn resume(
 fn set_paused(app: &App, name: &str, paused: bool) -> Result<Json<Value>, ApiError> {
     let logs = app.logs.as_ref().ok_or_else(|| ApiError::not_found("this node has no [logrelay] part"))?;
     match logs.0.pause(name, paused) {
-        true => Ok(Json(json!({ "name": name, "paused": paused }))),
-        false => {
-            Err(ApiError::not_found(format!("there is no destination {name:?}; /v1/logs/destinations lists them")))
-        }
+        Some(true) => Ok(Json(json!({ "name": name, "paused": paused }))),
+        Some(false) => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the destination {name:?} is too busy to be told; try again"),
+        )),
+        None => Err(ApiError::not_found(format!("there is no destination {name:?}; /v1/logs/destinations lists them"))),
     }
 }

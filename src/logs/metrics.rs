@@ -1,5 +1,7 @@
 //! What /metrics shows of the log relay.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -98,10 +100,15 @@ fn sources(out: &mut DescriptorEncoder<'_>, report: &Report) -> std::fmt::Result
 }
 
 fn routes(out: &mut DescriptorEncoder<'_>, report: &Report) -> std::fmt::Result {
-    let counts =
-        report.routes.iter().flat_map(|r| [([r.name.as_str(), "taken"], r.taken), ([r.name.as_str(), "shed"], r.shed)]);
-    let what =
-        ("gatehouse_log_routed", "Messages that a route took, and those of them that were shed", ["route", "outcome"]);
+    let counts = report.routes.iter().flat_map(|r| {
+        let outcomes = [("taken", r.taken), ("shed", r.shed), ("not_rewritten", r.not_rewritten)];
+        outcomes.map(|(outcome, count)| ([r.name.as_str(), outcome], count))
+    });
+    let what = (
+        "gatehouse_log_routed",
+        "Messages that a route took, those of them that were shed, and rewrite rules that could not do what they say",
+        ["route", "outcome"],
+    );
     family(out, MetricType::Counter, what, counts)
 }
 
@@ -156,13 +163,16 @@ fn spool(out: &mut DescriptorEncoder<'_>, report: &Report) -> std::fmt::Result {
 
 impl LogMetrics {
     fn hosts(&self, out: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let mut rows: Vec<(String, u64, u64, i64)> = Vec::new();
+        // A name in a header may look like an address; then both are one here.
+        let mut by_name: BTreeMap<String, (u64, u64, i64)> = BTreeMap::new();
         self.0.0.hosts(|host| {
-            if rows.len() < HOSTS_MAX {
+            if by_name.len() < HOSTS_MAX {
                 let shed = host.counters.shed.rate + host.counters.shed.full + host.counters.shed.no_room;
-                rows.push((host.who.to_string(), host.counters.received, shed, host.last_us.unwrap_or(0)));
+                let row = by_name.entry(host.who.to_string()).or_default();
+                *row = (row.0 + host.counters.received, row.1 + shed, row.2.max(host.last_us.unwrap_or(0)));
             }
         });
+        let rows: Vec<_> = by_name.into_iter().map(|(who, (received, shed, us))| (who, received, shed, us)).collect();
         let counts = rows.iter().flat_map(|(who, received, shed, _)| {
             [([who.as_str(), "received"], *received), ([who.as_str(), "shed"], *shed)]
         });
@@ -175,6 +185,9 @@ impl LogMetrics {
         let seen =
             rows.iter().map(|(who, .., last_us)| ([who.as_str(), ""], u64::try_from(last_us / 1_000_000).unwrap_or(0)));
         let what = ("gatehouse_log_host_seen_timestamp_seconds", "When a host was last heard; 0: never", ["host", ""]);
-        family(out, MetricType::Gauge, what, seen)
+        family(out, MetricType::Gauge, what, seen)?;
+        let counters = self.0.0.host_events();
+        let what = ("gatehouse_log_host_events", "What happened to the table of hosts", ["event", ""]);
+        family(out, MetricType::Counter, what, counters.into_iter().map(|(event, count)| ([event, ""], count)))
     }
 }

@@ -68,7 +68,10 @@ pub(crate) fn json(message: &Message<'_>) -> Value {
         out.insert("structured_data".into(), lossy(message.sdata));
     }
     out.insert("message".into(), lossy(message.message));
-    out.insert("raw".into(), lossy(message.raw));
+    // A rule may have taken out what nobody is to see.
+    if !message.flags.has(Flags::REWRITTEN) {
+        out.insert("raw".into(), lossy(message.raw));
+    }
     out.insert("status".into(), message.status.as_str().into());
     let flags: Vec<Value> =
         FLAGS.iter().filter(|(flag, _)| message.flags.has(*flag)).map(|(_, word)| (*word).into()).collect();

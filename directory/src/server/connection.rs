@@ -142,7 +142,7 @@ impl<'s> Connection<'s> {
         let names = stream.peer_names();
         Self {
             server,
-            pipe: Pipe::new(stream, &server.counters),
+            pipe: Pipe::new(stream, &server.counters, &server.parts.timers),
             peer: peer.to_canonical(),
             is_tls,
             names,

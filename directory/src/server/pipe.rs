@@ -17,6 +17,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
+    runtime::Handle,
     time::{Instant, Sleep, sleep_until, timeout, timeout_at},
 };
 use wire::Stream;
@@ -66,6 +67,7 @@ pub(super) struct Pipe<'a> {
     /// Octets of the outbox that were sent and are not counted yet.
     sent: u64,
     read_size: usize,
+    timers: &'a Handle,
     /// Ends the wait for a client that sends nothing.
     alarm: Option<Pin<Box<Sleep>>>,
     write_timeout: Duration,
@@ -75,11 +77,12 @@ pub(super) struct Pipe<'a> {
 }
 
 impl<'a> Pipe<'a> {
-    pub(super) fn new(stream: Stream, counters: &'a Counters) -> Self {
+    pub(super) fn new(stream: Stream, counters: &'a Counters, timers: &'a Handle) -> Self {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
         Self {
             stream,
             counters,
+            timers,
             inbox,
             outbox,
             ended: false,
@@ -132,7 +135,10 @@ impl<'a> Pipe<'a> {
         if let Poll::Ready(read) = pin!(self.stream.read_buf(&mut self.inbox)).poll(cx) {
             return Poll::Ready(Ok(read));
         }
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let alarm = self.alarm.get_or_insert_with(|| {
+            let _on = self.timers.enter();
+            Box::pin(sleep_until(deadline))
+        });
         if alarm.deadline() > deadline {
             alarm.as_mut().reset(deadline);
         }
@@ -259,8 +265,8 @@ mod tests {
     #[tokio::test]
     async fn what_arrives_while_the_client_does_not_read_is_taken_in_up_to_a_bound() {
         let (mut client, server) = pair().await;
-        let counters = Counters::default();
-        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        let (counters, timers) = (Counters::default(), Handle::current());
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters, &timers);
         pipe.write_timeout = Duration::from_millis(300);
         pipe.outbox.resize(64 << 20, 0);
         let sender = tokio::spawn(async move {
@@ -275,8 +281,8 @@ mod tests {
     #[tokio::test]
     async fn who_takes_an_octet_now_and_then_is_too_slow() {
         let (mut client, server) = pair().await;
-        let counters = Counters::default();
-        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        let (counters, timers) = (Counters::default(), Handle::current());
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters, &timers);
         (pipe.flush_timeout, pipe.rate_min) = (Duration::from_millis(200), usize::MAX);
         pipe.outbox.resize(256 << 20, 0);
         let reader = tokio::spawn(async move {
@@ -292,8 +298,8 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_waits_holds_little() {
         let (mut client, server) = pair().await;
-        let counters = Counters::default();
-        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        let (counters, timers) = (Counters::default(), Handle::current());
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters, &timers);
         pipe.quiet = Duration::from_millis(10);
         client.write_all(&[1; 3000]).await.unwrap();
         while pipe.inbox.len() < 3000 {
@@ -309,8 +315,8 @@ mod tests {
     #[tokio::test]
     async fn a_silent_client_is_idle_and_a_gone_one_is_at_its_end() {
         let (client, server) = pair().await;
-        let counters = Counters::default();
-        let mut pipe = Pipe::new(Stream::Plain(server), &counters);
+        let (counters, timers) = (Counters::default(), Handle::current());
+        let mut pipe = Pipe::new(Stream::Plain(server), &counters, &timers);
         let soon = Instant::now() + Duration::from_millis(20);
         assert_eq!(pipe.read(None, Instant::now(), soon).await, Err(Over::Idle));
         drop(client);

@@ -15,6 +15,9 @@ pub(super) struct Destination {
     #[serde(default, deserialize_with = "one_or_more")]
     syslog: Vec<String>,
     template: Option<String>,
+    time_zone: Option<String>,
+    #[serde(default)]
+    frac_digits: u8,
     #[serde(default)]
     paused: bool,
     owner: Option<String>,
@@ -46,6 +49,8 @@ impl From<Destination> for super::Destination {
             file,
             syslog,
             template,
+            time_zone,
+            frac_digits,
             paused,
             owner,
             group,
@@ -84,7 +89,7 @@ impl From<Destination> for super::Destination {
             close_s,
         };
         let to_syslog = ToSyslog { ca_file, client_cert, client_key, framing, window, timeout_s, reopen_s };
-        Self { name, file, syslog, template, paused, to_file, to_syslog }
+        Self { name, file, syslog, template, time_zone, frac_digits, paused, to_file, to_syslog }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Counters {
     pub unreadable: AtomicU64,
     /// Messages whose path is none.
     pub bad_path: AtomicU64,
+    /// Paths of which messages made something that was replaced or cut: `/`, `..`, control characters, too long.
+    pub path_changed: AtomicU64,
     /// Messages that were too long for the transport.
     pub too_long: AtomicU64,
     /// Messages that the receiver, or for UDP the system on our side, refused for good.
@@ -81,6 +83,7 @@ impl Counters {
             ("troubles", &self.troubles),
             ("unreadable", &self.unreadable),
             ("bad_path", &self.bad_path),
+            ("path_changed", &self.path_changed),
             ("too_long", &self.too_long),
             ("refused", &self.refused),
             ("connects", &self.connects),

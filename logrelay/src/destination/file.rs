@@ -16,14 +16,14 @@ use std::{
 };
 
 use super::{
-    Delivered, Identity, SinkState, Trouble, Unsendable,
+    Delivered, Identity, SinkState, Times, Trouble, Unsendable,
     counters::{Counters, count},
     key, local_offset_min, read,
 };
 use crate::{
     config,
     message::{Message, Records},
-    template::{DateCache, Env, FILE_TEMPLATE, Template},
+    template::{DateCache, FILE_TEMPLATE, Template},
 };
 
 mod beneath;
@@ -61,6 +61,7 @@ pub struct FileSink {
     template: Template,
     paths: Paths,
     loghost: String,
+    times: Times,
     dates: DateCache,
     path_text: String,
     /// The messages of the chunk.
@@ -93,7 +94,10 @@ impl FileSink {
                 wrong.push(format!("destination {}: {key}: {error}", config.name));
             }
         }
-        let (Some(options), Some(path), Some(template), true) = (options, path, template, wrong.is_empty()) else {
+        let times = Times::read(config).map_err(|error| wrong.push(error)).ok();
+        let (Some(options), Some(path), Some(template), Some(times), true) =
+            (options, path, template, times, wrong.is_empty())
+        else {
             return Err(wrong.join(" "));
         };
         Ok(Self {
@@ -101,6 +105,7 @@ impl FileSink {
             template,
             paths: Paths::new(path, link.flatten()),
             loghost: identity.node.to_owned(),
+            times,
             dates: DateCache::default(),
             path_text: text,
             entries: Vec::new(),
@@ -123,6 +128,7 @@ impl FileSink {
             match self.table.flush(at, now_us) {
                 Ok(()) => {}
                 Err(bad) if bad.bad_path => {
+                    tracing::debug!(destination = self.table.options.name, reason = bad.text, "lines are left out");
                     let slot = &mut self.table.slots[at];
                     let (lines, octets) = (slot.ends.len() as u64, slot.buffer.len() as u64);
                     slot.written = slot.buffer.len();
@@ -165,7 +171,7 @@ impl FileSink {
     /// Puts the lines of the chunk into the buffers of their slots. Counts all as delivered.
     fn gather(&mut self, chunk: Records<'_>, number: u16, now_us: i64, delivered: &mut Delivered) {
         let offset_min = local_offset_min(now_us);
-        let env = Env { now_us, loghost: &self.loghost, offset_min, ..Env::default() };
+        let env = self.times.env(now_us, &self.loghost, offset_min);
         for (record, octets) in chunk.enumerate() {
             let message = match read(octets, number) {
                 Ok(Some(message)) => message,
@@ -246,6 +252,12 @@ impl FileSink {
         self.sync_written(self.seen_us);
     }
 
+    /// See [`Sink::continue_from`](super::Sink::continue_from).
+    pub(super) fn continue_from(&mut self, mut former: Self) {
+        self.ahead = std::mem::take(&mut former.ahead);
+        self.table.counters = former.table.counters.clone();
+    }
+
     /// See [`Sink::idle`](super::Sink::idle).
     pub(super) fn idle(&mut self, now_us: i64) {
         self.seen_us = now_us;
@@ -313,11 +325,26 @@ mod tests {
         batch
     }
 
+    /// A sender chooses the names; with them it must not stop the lines of all others.
+    #[test]
+    fn what_is_in_the_way_of_one_path_is_not_in_the_way_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("name = \"d\"\nfile = \"{}/${{HOST}}.log\"", dir.path().display());
+        let mut sink = FileSink::build(&toml::from_str(&text).unwrap(), Identity { node: "n", relay: "n" }).unwrap();
+        std::fs::create_dir(dir.path().join("h1.log")).unwrap();
+        std::os::unix::fs::symlink("h0.log", dir.path().join("h2.log")).unwrap();
+        let delivered = sink.deliver(batch(0..4).records(), 1, 0).unwrap();
+        assert_eq!((delivered.messages, delivered.unsendable), (2, 2));
+        assert_eq!(sink.counters().bad_path.load(Relaxed), 2);
+        assert!(sink.state().last_error.is_some_and(|(_, text)| text.contains("h2.log")));
+        assert!(std::fs::read_to_string(dir.path().join("h3.log")).unwrap().contains('x'));
+    }
+
     #[test]
     fn what_was_written_is_made_durable_once_a_second_and_before_a_pause() {
         let dir = tempfile::tempdir().unwrap();
         let build = |keys: &str| {
-            let text = format!("name = \"d\"\nfile = \"{}/${{HOST}}.log\"\n{keys}", dir.path().display());
+            let text = format!("name = \"d\"\nfile = \"{}/logs/${{HOST}}.log\"\n{keys}", dir.path().display());
             FileSink::build(&toml::from_str(&text).unwrap(), Identity { node: "n", relay: "n" }).unwrap()
         };
         let unsynced = |sink: &FileSink| sink.table.slots.iter().flat_map(|slot| &slot.open).any(|open| open.unsynced);
@@ -334,10 +361,12 @@ mod tests {
         sink.idle(1_000_000);
         assert_eq!((unsynced(&sink), files_open()), (false, 0));
         // A trouble is followed by a pause.
-        std::fs::remove_file(dir.path().join("h5.log")).unwrap();
-        std::fs::create_dir(dir.path().join("h5.log")).unwrap();
-        assert!(sink.deliver(batch(4..6).records(), 1, 2_000_000).is_err());
+        sink.deliver(batch(4..5).records(), 1, 2_000_000).unwrap();
+        std::fs::rename(dir.path().join("logs"), dir.path().join("away")).unwrap();
+        std::fs::write(dir.path().join("logs"), "").unwrap();
+        assert!(sink.deliver(batch(5..6).records(), 1, 2_000_001).is_err());
         assert_eq!((unsynced(&sink), files_open()), (false, 1));
+        std::fs::remove_file(dir.path().join("logs")).unwrap();
         sink.deliver(batch(0..3).records(), 1, 3_000_000).unwrap();
         sink.reopen();
         assert_eq!(files_open(), 0);

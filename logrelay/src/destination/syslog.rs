@@ -18,7 +18,7 @@ use tokio::{net::UdpSocket, task::JoinHandle};
 use wire::upstream::TlsUpstream;
 
 use super::{
-    Delivered, Identity, SinkState, Trouble, Unsendable,
+    Delivered, Identity, SinkState, Times, Trouble, Unsendable,
     counters::{Counters, count},
     key,
 };
@@ -89,7 +89,7 @@ impl SyslogSink {
     pub(super) fn build(config: &config::Destination, identity: Identity<'_>) -> Result<Self, String> {
         let named = |what: String| format!("destination {}: {what}", config.name);
         let options = Options::read(config).map_err(|all| all.join(" "))?;
-        let texts = Texts::read(config.template.as_deref(), identity.node)
+        let texts = Texts::read(config.template.as_deref(), Times::read(config)?, identity.node)
             .map_err(|error| named(format!("template: {error}")))?;
         let tls = options.tls().map_err(|error| named(error.to_string()))?;
         let stream = format!("{}.{}", identity.relay, config.name);
@@ -284,8 +284,8 @@ impl SyslogSink {
     }
 
     /// See [`Sink::reopen`](super::Sink::reopen). Certificates that cannot be read leave the former ones in use.
-    pub(super) fn reopen(&mut self) {
-        self.link = None;
+    pub(super) async fn reopen(&mut self) {
+        self.end_link().await;
         self.down_until_us.fill(0);
         match self.options.tls() {
             Ok(tls) => self.tls = tls,
@@ -325,9 +325,21 @@ impl SyslogSink {
         if let Some(probe) = self.probe.take() {
             probe.abort();
         }
-        if let Some(link) = self.link.take() {
-            link.close().await;
+        self.end_link().await;
+    }
+
+    /// Ends the connection in order.
+    pub(super) async fn end_link(&mut self) {
+        if let Some(link) = self.link.take()
+            && link.close().await
+        {
+            self.tail.clear();
         }
+    }
+
+    /// See [`Sink::continue_from`](super::Sink::continue_from).
+    pub(super) fn continue_from(&mut self, former: Self) {
+        (self.tail, self.previous, self.counters) = (former.tail, former.previous, former.counters);
     }
 
     pub(super) fn counters(&self) -> &Arc<Counters> {

@@ -7,10 +7,10 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 
-use super::{Command, IDLE_EVERY, PAUSE_MIN, Progress, STOP_WITHIN};
+use super::{Change, Command, IDLE_EVERY, PAUSE_MIN, Progress, STOP_WITHIN};
 use crate::{
     destination::{Delivered, Sink},
     queue::{Queue, Queued},
@@ -74,19 +74,26 @@ impl Driver {
         match command {
             None => return Some(oneshot::channel().0),
             Some(Command::Stop(done)) => return Some(done),
-            Some(Command::Reopen) => self.sink.reopen(),
-            Some(Command::Pause(paused)) => {
-                self.progress.paused.store(paused, Relaxed);
-                self.queue.set_takes_nothing(paused || self.progress.trouble().is_some());
-            }
-            Some(Command::Replace(sink, pause_max)) => {
-                std::mem::replace(&mut self.sink, *sink).close().await;
+            Some(Command::Reopen) => self.sink.reopen().await,
+            Some(Command::Pause(paused)) => self.set_paused(paused),
+            Some(Command::Change(Change { sink, paused, pause_max })) => {
+                if let Some(sink) = sink {
+                    let mut former = std::mem::replace(&mut self.sink, *sink);
+                    former.close().await;
+                    self.sink.continue_from(former);
+                }
                 self.pause_max = pause_max.max(PAUSE_MIN);
+                self.set_paused(paused);
             }
         }
         // Whatever was told may have mended it.
         self.pause = PAUSE_MIN;
         None
+    }
+
+    fn set_paused(&self, paused: bool) {
+        self.progress.paused.store(paused, Relaxed);
+        self.queue.set_takes_nothing(paused || self.progress.trouble().is_some());
     }
 
     async fn after_the_spool(&mut self) -> oneshot::Sender<()> {
@@ -107,6 +114,7 @@ impl Driver {
             Work::Spool(chunk) => (chunk.records(), chunk.epoch()),
             Work::Memory(queued) => (queued.batch.records(), 0),
         };
+        let mut done = 0;
         loop {
             match self.sink.deliver(rest.clone(), epoch, self.number, (self.clock)()).await {
                 Ok(delivered) => {
@@ -114,12 +122,13 @@ impl Driver {
                     if let Work::Spool(chunk) = &work {
                         self.reader.commit(chunk.last());
                     }
-                    self.settle(&work, true);
+                    self.settle(&work, u64::MAX);
                     self.healed();
                     return None;
                 }
                 Err(trouble) => {
                     self.count(&work, trouble.delivered);
+                    done += trouble.delivered.messages + trouble.delivered.unsendable;
                     if let (Some(until), Work::Spool(_)) = (trouble.delivered_until, &work) {
                         self.reader.commit(until);
                     }
@@ -131,21 +140,21 @@ impl Driver {
                         self.pause = self.pause_max;
                     }
                     self.fail(trouble.reason);
-                    if let Some(done) = self.wait_out().await {
-                        self.settle(&work, false);
-                        return Some(done);
+                    if let Some(stopped) = self.wait_out().await {
+                        self.settle(&work, done);
+                        return Some(stopped);
                     }
                 }
             }
         }
     }
 
-    /// A batch from memory is gone from the queue's books when it is delivered, or given up.
-    fn settle(&self, work: &Work, delivered: bool) {
-        match work {
-            Work::Memory(queued) if delivered => self.queue.delivered(queued.count),
-            Work::Memory(queued) => self.queue.given_up(queued.count),
-            Work::Spool(_) => {}
+    /// A batch from memory is gone from the queue's books: so many of its messages are done, the others are given up.
+    fn settle(&self, work: &Work, done: u64) {
+        if let Work::Memory(queued) = work {
+            let done = done.min(queued.count);
+            self.queue.delivered(done);
+            self.queue.given_up(queued.count - done);
         }
     }
 
@@ -214,26 +223,27 @@ impl Driver {
         *self.progress.events.lock().unwrap_or_else(PoisonError::into_inner) = self.sink.counters().all();
     }
 
-    /// Delivers what is in memory, which nobody else keeps, and closes.
+    /// Delivers what is in memory, which nobody else keeps, unless the destination is paused; and closes.
     async fn finish(&mut self) {
-        let rest = async {
-            while self.queue.pending() > 0 {
-                let Some(queued) = self.queue.take().await else { break };
-                let result = self.sink.deliver(queued.batch.records(), 0, self.number, (self.clock)()).await;
-                let (delivered, failed) = match result {
-                    Ok(delivered) => (delivered, false),
-                    Err(trouble) => (trouble.delivered, true),
-                };
-                let work = Work::Memory(queued);
-                self.count(&work, delivered);
-                self.settle(&work, !failed);
-                if failed {
-                    break;
+        let until = Instant::now() + STOP_WITHIN / 2;
+        while self.queue.pending() > 0 && !self.progress.paused.load(Relaxed) {
+            let Some(queued) = self.queue.take().await else { break };
+            let delivery = self.sink.deliver(queued.batch.records(), 0, self.number, (self.clock)());
+            let result = timeout_at(until, delivery).await;
+            let (delivered, is_over) = match result {
+                Ok(Ok(delivered)) => (delivered, false),
+                Ok(Err(trouble)) => (trouble.delivered, true),
+                Err(_) => {
+                    tracing::warn!(destination = self.name, "what was left in memory could not be delivered in time");
+                    (Delivered::default(), true)
                 }
+            };
+            let work = Work::Memory(queued);
+            self.count(&work, delivered);
+            self.settle(&work, if is_over { delivered.messages + delivered.unsendable } else { u64::MAX });
+            if is_over {
+                break;
             }
-        };
-        if tokio::time::timeout(STOP_WITHIN / 2, rest).await.is_err() {
-            tracing::warn!(destination = self.name, "what was left in memory could not be delivered in time");
         }
         self.queue.close().await;
         self.sink.close().await;

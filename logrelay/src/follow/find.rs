@@ -96,6 +96,12 @@ fn finished(stat: &Stat) -> i64 {
     stat.made().max(stat.modified)
 }
 
+/// Whether a file with this path may be a copy of the one that was at the other, by its name and by how it begins.
+pub(super) fn is_like(path: &Path, start: &[u8], original: &Path, head: &Head) -> bool {
+    let (Some(name), Some(of)) = (path.file_name(), original.file_name()) else { return false };
+    head.octets >= ALIKE_MIN && path.parent() == original.parent() && is_named_after(name, of) && head.fits(start)
+}
+
 fn is_named_after(name: &OsStr, original: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(original.as_bytes());
     rest.is_some_and(|rest| matches!(rest.first(), Some(b'.' | b'-' | b'_')))

@@ -1,9 +1,9 @@
 //! The followed files of one source, without tasks: finding them, reading them in turn, and what is safe of them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use super::{
     Counters, Error, FileReport, Settings, TURN,
     checkpoint::{self, Loaded},
     file::{Followed, Look, Step},
+    find::Before,
     identity::{Key, Stat},
     lines::Tally,
     table::{Refused, Remembered, Table},
@@ -49,6 +50,10 @@ pub struct Follower {
     refused: Refused,
     /// Files that could not be opened.
     unreadable: Refused,
+    /// Files that may be copies of followed ones, which are about to be cut off; and when they were seen first.
+    suspects: HashMap<Key, Instant>,
+    /// Followed files that were cut off not long ago: how far they had been read before.
+    cut_off: Vec<(Arc<Path>, Before, Instant)>,
     /// Files to be read, the next one first.
     ready: VecDeque<u64>,
     /// Octets read of the first of them in this turn.
@@ -109,6 +114,8 @@ impl Follower {
             remembered: Remembered::of(entries),
             refused: Refused::default(),
             unreadable: Refused::default(),
+            suspects: HashMap::new(),
+            cut_off: Vec::new(),
             ready: VecDeque::new(),
             spent: 0,
             opened: VecDeque::new(),
@@ -228,7 +235,9 @@ impl Follower {
                 let path = file.path.clone();
                 self.counters.add(|c| &c.truncations, 1);
                 self.unsaved = true;
-                self.adopt_copy(&path, before, now);
+                if !self.adopt_copy(&path, before, now) {
+                    self.note_cut_off(path, before, now);
+                }
                 Next::Again
             }
             Err(cause) => {

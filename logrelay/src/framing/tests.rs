@@ -61,6 +61,9 @@ fn newlines_end_lines_and_the_tail_is_one() {
     assert_eq!(raws(100, b"0 leading zero\n"), [line("0 leading zero")]);
     assert_eq!(raws(100, b"<14>as Python sends\0<14>over TCP\0"), [line("<14>as Python sends"), line("<14>over TCP")]);
     assert_eq!(raws(100, b"123"), [line("123")]);
+    assert_eq!(raws(100, b"1 2026-10-11T22:14:15Z web app\nx\n"), [line("1 2026-10-11T22:14:15Z web app"), line("x")]);
+    assert_eq!(raws(100, b"2026 Oct 11"), [line("2026 Oct 11")]);
+    assert_eq!(raws(100, b"5 "), [line("5 ")]);
     assert_eq!(raws(100, b""), []);
 }
 
@@ -68,13 +71,13 @@ fn newlines_end_lines_and_the_tail_is_one() {
 fn counted_octets_may_hold_anything() {
     assert_eq!(raws(100, b"5 <1>a\n3 b\0c12 <2>abcd\n5 xy"), [line("<1>a\n"), line("b\0c"), line("<2>abcd\n5 xy")]);
     assert_eq!(
-        raws(100, b"1 a\n1 b\r\n1 c"),
-        [line("a"), line("b"), line("c")],
+        raws(100, b"1 <\n1 b\r\n1 c"),
+        [line("<"), line("b"), line("c")],
         "an uncounted end of line is passed over"
     );
-    assert_eq!(raws(100, b"5 abc"), [("abc".into(), 5, TRUNCATED | INCOMPLETE)]);
-    assert_eq!(raws(100, b"1 a12"), [line("a"), ("12".into(), 2, INCOMPLETE)]);
-    let (lines, counts, ..) = split(100, b"1 a7 ", &[3]);
+    assert_eq!(raws(100, b"5 <bc"), [("<bc".into(), 5, TRUNCATED | INCOMPLETE)]);
+    assert_eq!(raws(100, b"1 <12"), [line("<"), ("12".into(), 2, INCOMPLETE)]);
+    let (lines, counts, ..) = split(100, b"1 <7 ", &[3]);
     assert_eq!((lines.len(), counts.errors), (1, 1), "a frame of which nothing came is an error");
 }
 
@@ -84,12 +87,12 @@ fn long_lines_are_cut_and_their_length_is_told() {
     assert_eq!(raws(4, b"<abcd"), [("<abc".into(), 5, TRUNCATED)]);
     assert_eq!(raws(4, b"<abc\n"), [line("<abc")]);
     assert_eq!(
-        raws(4, b"9 123456789 2 ok"),
-        [("1234".into(), 9, TRUNCATED), (" 2 o".into(), 5, INCOMPLETE | TRUNCATED)]
+        raws(4, b"9 <23456789 2 ok"),
+        [("<234".into(), 9, TRUNCATED), (" 2 o".into(), 5, INCOMPLETE | TRUNCATED)]
     );
     assert_eq!(
-        raws(4, b"9 1234567892 ok9999999 abcdef"),
-        [("1234".into(), 9, TRUNCATED), line("ok"), ("abcd".into(), 9_999_999, TRUNCATED)]
+        raws(4, b"9 <234567892 ok9999999 abcdef"),
+        [("<234".into(), 9, TRUNCATED), line("ok"), ("abcd".into(), 9_999_999, TRUNCATED)]
     );
     for stream in [b"\rabc".as_slice(), b"\rabc\n"] {
         let (lines, counts, ..) = split(1, stream, &[1]);
@@ -108,17 +111,17 @@ fn long_lines_are_cut_and_their_length_is_told() {
 
 #[test]
 fn a_wrong_count_costs_one_line_and_too_many_the_connection() {
-    assert_eq!(raws(100, b"1 aoops 5\n1 b"), [line("a"), ("oops 5".into(), 6, INCOMPLETE), line("b")]);
-    assert_eq!(raws(100, b"1 a12345678 x\n1 b"), [line("a"), ("12345678 x".into(), 10, INCOMPLETE), line("b")]);
-    assert_eq!(raws(100, b"1 a<13>tail"), [line("a"), ("<13>tail".into(), 8, INCOMPLETE)]);
-    let stream = [b"1 a".to_vec(), b"bad\n".repeat(20)].concat();
+    assert_eq!(raws(100, b"1 <oops 5\n1 b"), [line("<"), ("oops 5".into(), 6, INCOMPLETE), line("b")]);
+    assert_eq!(raws(100, b"1 <12345678 x\n1 b"), [line("<"), ("12345678 x".into(), 10, INCOMPLETE), line("b")]);
+    assert_eq!(raws(100, b"1 <<13>tail"), [line("<"), ("<13>tail".into(), 8, INCOMPLETE)]);
+    let stream = [b"1 <".to_vec(), b"bad\n".repeat(20)].concat();
     let (lines, counts, verdict, _) = split(100, &stream, &[1]);
     assert_eq!((lines.len(), counts.errors, verdict), (17, 16, Err(TooManyErrors)));
 }
 
 #[test]
 fn a_line_cut_off_before_its_time_is_incomplete_in_either_framing() {
-    for (stream, flags) in [(b"<1>ab".as_slice(), INCOMPLETE), (b"9 ab", INCOMPLETE | TRUNCATED)] {
+    for (stream, flags) in [(b"<1>ab".as_slice(), INCOMPLETE), (b"9 <b", INCOMPLETE | TRUNCATED)] {
         let (mut splitter, mut buffer) = (Splitter::new(100), Buffer::new(8));
         buffer.put(stream);
         assert_eq!(splitter.next(&mut buffer), Ok(None));
@@ -135,6 +138,7 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
         4 => "[<>0-9a-z \n\r]{0,30}".prop_map(String::into_bytes),
         4 => proptest::collection::vec(any::<u8>(), 1..60)
             .prop_map(|body| [format!("{} ", body.len()).into_bytes(), body].concat()),
+        4 => "<[a-z>\n ]{0,20}".prop_map(|body| format!("{} {body}", body.len()).into_bytes()),
         2 => "<13>[a-z ]{0,50}\n".prop_map(String::into_bytes),
         1 => "[0-9]{1,9} ?".prop_map(String::into_bytes),
     ];

@@ -21,6 +21,7 @@ use super::{
     tally::Tally,
     who::{Who, header_name},
 };
+use crate::parse::zone::Zone;
 
 /// A sender. Connections hold it; what they add goes to the same books.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct HostEntry {
     in_inventory: AtomicBool,
     /// Messages whose header names another host than the inventory.
     mismatches: AtomicU64,
+    /// What its stamps that name no zone tell of the zone of its clock.
+    zone: Mutex<Zone>,
     inner: Mutex<Inner>,
 }
 
@@ -73,6 +76,7 @@ impl HostEntry {
             last_us: AtomicI64::new(NEVER),
             silent: AtomicBool::new(false),
             mismatches: AtomicU64::new(0),
+            zone: Mutex::default(),
             inner: Mutex::default(),
         }
     }
@@ -80,6 +84,11 @@ impl HostEntry {
     /// Who it is.
     pub fn who(&self) -> &Who {
         &self.who
+    }
+
+    /// The offset of its clock, minutes, as far as it is known with this stamp; see [`Zone::feed`].
+    pub(crate) fn learn_zone(&self, received_us: i64, stamp_us: i64) -> Option<i16> {
+        self.zone.lock().unwrap_or_else(PoisonError::into_inner).feed(received_us, stamp_us)
     }
 
     /// Whether a message of this severity may come in. Per message; without locks.

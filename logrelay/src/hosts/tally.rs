@@ -107,6 +107,11 @@ impl Tally {
         self.outcomes[outcome as usize] += messages;
     }
 
+    /// Messages with this outcome.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize]
+    }
+
     /// So many messages that were counted as `from` have turned out to be `to`.
     pub fn turn(&mut self, from: Outcome, to: Outcome, messages: u64) {
         self.outcomes[from as usize] = self.outcomes[from as usize].saturating_sub(messages);

@@ -4,7 +4,7 @@ use super::{
     Notes,
     driver::{Tls, Transport, drivers, host_port, is_network, other_options, port},
     global::{Global, is_yes},
-    source::numbered,
+    source::{is_offset, numbered},
     tree::{Call, Config, Statement},
 };
 
@@ -70,7 +70,7 @@ impl Destination {
     }
 }
 
-const NEEDLESS: [&str; 19] = [
+const NEEDLESS: [&str; 17] = [
     "log-fifo-size",
     "flush-lines",
     "flush-timeout",
@@ -86,11 +86,29 @@ const NEEDLESS: [&str; 19] = [
     "hook-commands",
     "use-fqdn",
     "workers",
-    "frac-digits",
-    "ts-format",
     "batch-lines",
     "batch-timeout",
 ];
+
+/// Zone and fractions of times.
+fn times(driver: &Call, global: &Global, found: &mut Destination, notes: &mut Notes) {
+    if let Some(text) = global.option(driver, "frac-digits") {
+        match text.parse::<u64>() {
+            Ok(0) => {}
+            Ok(digits) => found.keys.push(("frac_digits", Value::Number(digits.min(6)))),
+            Err(_) => notes.add(driver.at, format!("{text:?} of frac-digits() is no number; it is left out")),
+        }
+    }
+    match global.option(driver, "time-zone").or_else(|| global.option(driver, "send-time-zone")) {
+        None | Some("") => {}
+        Some("UTC" | "GMT" | "Z" | "Etc/UTC") => found.text("time_zone", Some("+00:00")),
+        Some(zone) if is_offset(zone) => found.text("time_zone", Some(zone)),
+        Some(zone) => notes.add(
+            driver.at,
+            format!("the time-zone({zone}) of a destination is an offset here, as +02:00; it is left out"),
+        ),
+    }
+}
 
 fn own_template(driver: &Call, global: &Global) -> Option<String> {
     driver.calls().find(|call| call.name == "template").and_then(|call| global.template(call))
@@ -108,6 +126,10 @@ fn file(driver: &Call, global: &Global, found: &mut Destination, notes: &mut Not
         "fsync",
         "symlink-as",
         "time-reap",
+        "frac-digits",
+        "ts-format",
+        "time-zone",
+        "send-time-zone",
     ];
     other_options(driver, &used, &NEEDLESS, notes);
     let path = driver.first().unwrap_or_default();
@@ -117,6 +139,7 @@ fn file(driver: &Call, global: &Global, found: &mut Destination, notes: &mut Not
     }
     found.text("file", Some(path));
     found.text("template", own_template(driver, global).or_else(|| global.file_template(driver)));
+    times(driver, global, found, notes);
     // -1 and an empty text leave things as they are.
     let option = |name: &str| global.option(driver, name).filter(|value| !matches!(*value, "" | "-1"));
     for (key, of_folder) in [("owner", "dir-owner"), ("group", "dir-group")] {
@@ -154,8 +177,21 @@ fn has_disk_buffer(driver: &Call) -> bool {
 }
 
 fn network(driver: &Call, global: &Global, found: &mut Destination, notes: &mut Notes) {
-    let used =
-        ["port", "destport", "transport", "tls", "failover", "failover-servers", "time-reopen", "flags", "ip-protocol"];
+    let used = [
+        "port",
+        "destport",
+        "transport",
+        "tls",
+        "failover",
+        "failover-servers",
+        "time-reopen",
+        "flags",
+        "ip-protocol",
+        "frac-digits",
+        "ts-format",
+        "time-zone",
+        "send-time-zone",
+    ];
     other_options(driver, &used, &NEEDLESS, notes);
     let Some(transport) = Transport::of(driver, notes) else { return };
     let Some(host) = driver.first() else {
@@ -173,6 +209,7 @@ fn network(driver: &Call, global: &Global, found: &mut Destination, notes: &mut 
         _ => ("syslog", Value::Texts(receivers)),
     });
     form(driver, global, transport, found, notes);
+    times(driver, global, found, notes);
     if transport == Transport::Tls
         && let Some(tls) = Tls::of(driver, notes)
     {
@@ -201,8 +238,10 @@ fn form(driver: &Call, global: &Global, transport: Transport, found: &mut Destin
         }
     }
     let own = own_template(driver, global).map(|text| text.trim_end_matches('\n').to_owned());
+    let ts_format = global.option(driver, "ts-format").unwrap_or("rfc3164");
     // Ours is RFC 3164 over UDP and TCP, RFC 5424 over TLS.
     let other = match (is_5424, transport) {
+        (false, _) if !matches!(ts_format, "rfc3164" | "bsd") => of_format(ts_format),
         (true, Transport::Udp | Transport::Tcp) => Some(RFC5424.to_owned()),
         (false, Transport::Tls) => Some(RFC3164.to_owned()),
         _ => None,
@@ -221,4 +260,15 @@ fn form(driver: &Call, global: &Global, transport: Transport, found: &mut Destin
         (false, Transport::Tls) => found.text("framing", Some("lines")),
         _ => {}
     }
+}
+
+/// The line of RFC 3164 with its time in another of syslog-ng's forms.
+fn of_format(ts_format: &str) -> Option<String> {
+    let date = match ts_format {
+        "iso" => "${ISODATE}",
+        "full" => "${FULLDATE}",
+        "unix" => "${UNIXTIME}",
+        _ => return None,
+    };
+    Some(format!("<${{PRI}}>{date} ${{HOST}} ${{MSGHDR}}${{MSG}}"))
 }

@@ -7,13 +7,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    At, Notes, ROUTES_MAX,
+    At, Notes,
     destination::{self, Destination},
     expression::{self, Untranslated},
     global::Global,
     source::{self, Source},
     tree::{Config, Item, Statement},
 };
+use crate::route::ROUTES_MAX;
 
 mod branch;
 

@@ -204,7 +204,7 @@ fn flag(flag: &str, at: At, keys: &mut Keys, notes: &mut Notes) {
 }
 
 /// Whether it is `+02:00` or `-0530`.
-fn is_offset(text: &str) -> bool {
+pub(super) fn is_offset(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or_default();
     matches!(digits.as_bytes(), [a, b, b':', c, d] if [a, b, c, d].iter().all(|octet| octet.is_ascii_digit()))
 }
@@ -222,7 +222,8 @@ fn network(driver: &Call, global: &Global, source: &mut Source, notes: &mut Note
         }
     }
     // Only these read the name of a host in the header; files and local sockets have no sender to compare it with.
-    source.keys.keep_hostname = global.option(driver, "keep-hostname").map(is_yes);
+    // Absent it is `no`: then strangers are known by their addresses.
+    source.keys.keep_hostname = Some(global.option(driver, "keep-hostname").is_some_and(is_yes));
     source.listen.push(format!("{}://{}", transport.scheme(), host_port(&address.to_string(), port)));
 }
 

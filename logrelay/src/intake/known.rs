@@ -3,11 +3,7 @@
 //! Looked up once per connection, and again when the inventory or the rules change. Datagram sockets, and relays that
 //! carry the lines of many hosts, keep a bounded table of whom they have met.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use super::{Sender, Shared};
 use crate::{
@@ -15,16 +11,13 @@ use crate::{
     hosts::{HostEntry, Rate, SourceCounters},
     labels::{Asked, Labels},
     message::{Field, Flags, Message},
-    parse::{
-        Stamp,
-        zone::{Zone, offset},
-    },
+    parse::{Stamp, zone::offset},
     route::Rules,
 };
 
 /// Senders, and names in headers, that one intake remembers; all are forgotten when there are more.
 const REMEMBERED_MAX: usize = 4_096;
-/// Octets of a name in a header that may become a host.
+/// Octets of a name in a header that may become a host, and by which a host of another relay is remembered.
 const NAME_MAX: usize = 255;
 
 /// What the configuration says of a source, as far as lines are concerned.
@@ -98,8 +91,8 @@ pub(super) struct Known {
     pub profile: Profile,
     pub offset_min: i16,
     pub rate: Option<Rate>,
-    /// What its stamps tell of its zone, when that is learned and no tag says it. Nobody else locks it as a rule.
-    zone: Option<Mutex<Zone>>,
+    /// Whether its zone is learned from its stamps; not if a tag says it.
+    learns_zone: bool,
     /// Host for lines that name none, or whose name does not count.
     host: String,
     address: Option<IpAddr>,
@@ -138,11 +131,8 @@ impl Known {
             return *stamp;
         }
         let wall_us = stamp.wall_us();
-        let learned = self
-            .zone
-            .as_ref()
-            .and_then(|zone| zone.lock().unwrap_or_else(PoisonError::into_inner).feed(received_us, wall_us));
-        let offset_min = learned.unwrap_or(self.offset_min);
+        let learned = self.learns_zone.then(|| self.entry.learn_zone(received_us, wall_us));
+        let offset_min = learned.flatten().unwrap_or(self.offset_min);
         Stamp { us: wall_us.saturating_sub(i64::from(offset_min) * 60_000_000), offset_min, ..*stamp }
     }
 }
@@ -245,7 +235,8 @@ impl Senders {
 
     /// Who a record of another relay is from, by the labels in it.
     pub(super) fn of_record(&mut self, message: &Message<'_>, rules: &Rules) -> Arc<Known> {
-        let (name, zone) = (message.field(Field::Host), message.field(Field::Zone));
+        let cut = |field: Field| message.field(field).get(..NAME_MAX).unwrap_or(message.field(field));
+        let (name, zone) = (cut(Field::Host), cut(Field::Zone));
         let key = [name, b".", zone].concat();
         if let Some(known) = self.names.get(key.as_slice()) {
             return known.clone();
@@ -258,7 +249,8 @@ impl Senders {
             Some(labels) => self.shared.hosts.host(labels, message.received_us),
             None => self.shared.hosts.header(if zone.is_empty() { name } else { &key }, message.received_us),
         };
-        let known = self.known(ours, entry, text(Field::Host), rules);
+        // Its labels stay as they are, so the name is of no use.
+        let known = self.known(ours, entry, String::new(), rules);
         self.remember(&key, known)
     }
 
@@ -274,7 +266,8 @@ impl Senders {
     fn known(&self, labels: Option<Arc<Labels>>, entry: Arc<HostEntry>, host: String, rules: &Rules) -> Known {
         let roles = labels.as_ref().map_or("", |labels| labels.roles.as_str());
         let tagged = labels.as_ref().and_then(|labels| labels.tag("tz")).and_then(offset);
-        let learns = self.origin.learns_zone && tagged.is_none();
+        // Those who share an entry have no zone in common.
+        let is_alone = !Arc::ptr_eq(&entry, self.shared.hosts.others());
         // What the relay says of shedding must not be shed.
         let rate = rules.rate(labels.as_deref()).filter(|_| self.origin.name != crate::route::INTERNAL);
         Known {
@@ -282,7 +275,7 @@ impl Senders {
             profile: rules.profile(roles).unwrap_or(self.origin.profile),
             offset_min: tagged.unwrap_or(self.origin.offset_min),
             rate,
-            zone: learns.then(Mutex::default),
+            learns_zone: self.origin.learns_zone && tagged.is_none() && is_alone,
             host,
             address: self.current.address,
             origin: self.origin.clone(),

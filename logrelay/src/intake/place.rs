@@ -1,13 +1,14 @@
 //! Where a message goes: into the half of the batch that the spool gets, into the half that stays in memory, or nowhere.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use crate::{
     filter::Context,
     hosts::Outcome,
     message::{Batch, Field, Message, Records},
     queue::Queue,
-    route::{Route, Rules, Target},
+    rewrite,
+    route::{Rules, Target},
     spool::Spool,
     tap::Taps,
     template::{DateCache, Env},
@@ -20,6 +21,10 @@ struct Mark {
     first: bool,
     /// Every route that wants it rather sheds it than lets its sender wait.
     sheds: bool,
+    /// Which message of the batch it is of, of those for the spool.
+    message: u32,
+    /// How many routes want it: so many of `takers`.
+    takers: u16,
 }
 
 /// The batch that is being filled.
@@ -28,14 +33,19 @@ pub(super) struct Placing {
     pool: Spool,
     spool: Vec<u8>,
     marks: Vec<Mark>,
+    /// Indexes of the routes that want the records for the spool, in the order of `marks`.
+    takers: Vec<u16>,
     /// Messages of which there are records for the spool.
     messages: u64,
+    /// Messages of which there were, in this batch.
+    numbered: u32,
     memory: Batch,
     /// Destinations of the memory half, with how many records of it are for each.
     queues: Vec<(u16, Arc<Queue>, u64)>,
     no_room: bool,
     taken: Vec<usize>,
     durable: Vec<u8>,
+    durable_routes: Vec<u16>,
     volatile: Vec<u8>,
     /// Records on the way through rewrite rules.
     rewritten: [Vec<u8>; 2],
@@ -51,12 +61,15 @@ impl Placing {
             pool,
             spool: Vec::new(),
             marks: Vec::new(),
+            takers: Vec::new(),
             messages: 0,
+            numbered: 0,
             memory: Batch::default(),
             queues: Vec::new(),
             no_room: false,
             taken: Vec::new(),
             durable: Vec::new(),
+            durable_routes: Vec::new(),
             volatile: Vec::new(),
             rewritten: Default::default(),
             dates: DateCache::default(),
@@ -80,36 +93,61 @@ impl Placing {
         self.messages
     }
 
-    /// The records for the spool, how many they are, and of how many messages. No buffer stays behind.
-    pub(super) fn take_spool(&mut self) -> (Vec<u8>, u32, u64) {
-        let records = self.marks.len().try_into().unwrap_or(u32::MAX);
-        (std::mem::take(&mut self.spool), records, std::mem::take(&mut self.messages))
+    /// Whether nothing at all was placed in this batch.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.marks.is_empty() && self.memory.is_empty() && self.routes.is_empty()
     }
 
-    /// Takes back what [`take_spool`](Self::take_spool) gave; `shed`: without what may be shed. The number of messages of
+    /// The records for the spool, and how many they are. No buffer stays behind.
+    pub(super) fn take_spool(&mut self) -> (Vec<u8>, u32) {
+        self.messages = 0;
+        (std::mem::take(&mut self.spool), self.marks.len().try_into().unwrap_or(u32::MAX))
+    }
+
+    /// Takes back the records that [`take_spool`](Self::take_spool) gave, without those that may be shed. The messages of
     /// which nothing is left.
-    pub(super) fn put_back(&mut self, records: Vec<u8>, messages: u64, shed: bool) -> u64 {
-        self.messages = messages;
-        if !shed || !self.marks.iter().any(|mark| mark.sheds) {
+    pub(super) fn put_back(&mut self, records: Vec<u8>) -> Vec<u32> {
+        self.messages = self.marks.iter().filter(|mark| mark.first).count() as u64;
+        if !self.marks.iter().any(|mark| mark.sheds) {
             self.spool = records;
-            return 0;
+            return Vec::new();
         }
-        let (mut kept, mut marks, mut gone) = (self.pool.buffer(), Vec::new(), 0);
-        let mut rest = Records(&records).zip(&self.marks).peekable();
-        while let Some((record, mark)) = rest.next() {
-            let mut of_message = vec![(record, mark)];
-            while let Some(more) = rest.next_if(|(_, mark)| !mark.first) {
-                of_message.push(more);
+        let (marks, takers) = (std::mem::take(&mut self.marks), std::mem::take(&mut self.takers));
+        let (mut kept, mut gone, mut rest) = (self.pool.buffer(), Vec::new(), &takers[..]);
+        for (at, (record, mark)) in Records(&records).zip(&marks).enumerate() {
+            let (routes, others) = rest.split_at(usize::from(mark.takers));
+            rest = others;
+            if mark.first {
+                gone.push(mark.message);
             }
-            let before = marks.len();
-            for (record, mark) in of_message.into_iter().filter(|(_, mark)| !mark.sheds) {
+            let is_kept = self.marks.last().is_some_and(|kept| kept.message == mark.message);
+            if !mark.sheds {
                 kept.extend_from_slice(record);
-                marks.push(Mark { first: marks.len() == before, sheds: mark.sheds });
+                self.marks.push(Mark { first: !is_kept, ..*mark });
+                self.takers.extend_from_slice(routes);
+                gone.pop_if(|last| *last == mark.message);
+                continue;
             }
-            gone += u64::from(marks.len() == before);
+            routes.iter().for_each(|route| self.routes[usize::from(*route)].1 += 1);
+            // What does not reach the spool must not look like a gap there.
+            let is_last = marks.get(at + 1).is_none_or(|next| next.first);
+            if is_last
+                && !is_kept
+                && let Some(message) = Message::decode(record)
+            {
+                self.pool.seen(message.field(Field::Origin));
+            }
         }
-        (self.spool, self.marks, self.messages) = (kept, marks, messages - gone);
+        self.spool = kept;
+        self.messages -= gone.len() as u64;
         gone
+    }
+
+    /// The records for the spool found no room, or will not be stored. The messages that they were of.
+    pub(super) fn shed_all(&mut self) -> Vec<u32> {
+        self.takers.drain(..).for_each(|route| self.routes[usize::from(route)].1 += 1);
+        (self.messages, self.spool) = (0, Vec::new());
+        self.marks.drain(..).filter(|mark| mark.first).map(|mark| mark.message).collect()
     }
 
     /// The records that stay in memory, if there are any. No buffer stays behind.
@@ -150,6 +188,7 @@ impl Placing {
 
     fn along(&mut self, rules: &Rules, taken: &[usize], message: &Message<'_>, context: &Context) -> Outcome {
         self.durable.clear();
+        self.durable_routes.clear();
         self.volatile.clear();
         self.routes.resize(rules.routes.len(), (0, 0));
         let marks_before = self.marks.len();
@@ -165,7 +204,7 @@ impl Placing {
                 continue;
             }
             if !route.rewrite.is_empty() {
-                let outcome = self.rewrite(rules, route, message, context);
+                let outcome = self.rewrite(rules, place, message, context);
                 best = better(best, outcome);
                 continue;
             }
@@ -177,14 +216,17 @@ impl Placing {
                 }
             }
             sheds &= may_shed || !route.durable;
+            if route.durable && !route.to.is_empty() {
+                self.durable_routes.push(place as u16);
+            }
             // A route without a destination is there to keep messages from others.
             best = if route.to.is_empty() { better(best, Outcome::Unrouted) } else { best };
         }
         if !self.durable.is_empty() {
-            let numbers = std::mem::take(&mut self.durable);
-            let outcome = self.spool(message, &numbers, sheds);
+            let (numbers, routes) = (std::mem::take(&mut self.durable), std::mem::take(&mut self.durable_routes));
+            let outcome = self.spool(message, &numbers, sheds, &routes);
             best = better(best, outcome);
-            self.durable = numbers;
+            (self.durable, self.durable_routes) = (numbers, routes);
         }
         if !self.volatile.is_empty() {
             let numbers = std::mem::take(&mut self.volatile);
@@ -199,12 +241,13 @@ impl Placing {
         if let Some(first) = self.marks.get_mut(marks_before) {
             first.first = true;
             self.messages += 1;
+            self.numbered += 1;
         }
         best.unwrap_or(Outcome::Unrouted)
     }
 
-    /// A record for the spool.
-    fn spool(&mut self, message: &Message<'_>, numbers: &[u8], sheds: bool) -> Outcome {
+    /// A record for the spool, as these routes want it.
+    fn spool(&mut self, message: &Message<'_>, numbers: &[u8], sheds: bool, routes: &[u16]) -> Outcome {
         if self.spool.capacity() == 0 {
             self.spool = self.pool.buffer();
         }
@@ -213,7 +256,8 @@ impl Placing {
         if !copy.encode(&mut self.spool) {
             return Outcome::Rejected;
         }
-        self.marks.push(Mark { first: false, sheds });
+        self.marks.push(Mark { first: false, sheds, message: self.numbered, takers: routes.len() as u16 });
+        self.takers.extend_from_slice(routes);
         Outcome::Spooled
     }
 
@@ -237,21 +281,26 @@ impl Placing {
     }
 
     /// A record of its own for a route that changes the message.
-    fn rewrite(&mut self, rules: &Rules, route: &Route, message: &Message<'_>, context: &Context) -> Outcome {
+    fn rewrite(&mut self, rules: &Rules, place: usize, message: &Message<'_>, context: &Context) -> Outcome {
+        let route = &rules.routes[place];
         let [mut now, mut next] = std::mem::take(&mut self.rewritten);
         now.clear();
         let env = Env { now_us: context.now_us, loghost: &rules.node, ..Env::default() };
         let fits = message.encode(&mut now);
         for rule in route.rewrite.iter().filter(|_| fits) {
             let Some(changed) = Message::decode(&now) else { break };
-            if rule.apply(&changed, context, &env, &mut self.dates, &mut next).changed() {
+            let outcome = rule.apply(&changed, context, &env, &mut self.dates, &mut next);
+            if !matches!(outcome, rewrite::Outcome::Unchanged | rewrite::Outcome::Changed) {
+                route.counters.not_rewritten.fetch_add(1, Relaxed);
+            }
+            if outcome.changed() {
                 std::mem::swap(&mut now, &mut next);
             }
         }
         let outcome = match Message::decode(&now).filter(|_| fits) {
             None => Outcome::Rejected,
             Some(changed) if route.durable => {
-                self.spool(&changed, &route.numbers, route.full.sheds(message.severity()))
+                self.spool(&changed, &route.numbers, route.full.sheds(message.severity()), &[place as u16])
             }
             Some(changed) => self.keep(&changed, &route.numbers, route.to.iter()),
         };
@@ -267,6 +316,8 @@ impl Placing {
             }
         }
         self.marks.clear();
+        self.takers.clear();
+        self.numbered = 0;
     }
 }
 

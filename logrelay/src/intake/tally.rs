@@ -15,13 +15,16 @@ pub(super) struct Count {
     entry: Arc<HostEntry>,
     address: Option<IpAddr>,
     of_host: Tally,
+    /// Whose messages of this batch are on the way to the spool, in their order, each with the number of those up to its
+    /// last.
+    runs: Vec<(u32, Arc<HostEntry>)>,
     had_been_silent: bool,
 }
 
 impl Count {
     pub(super) fn new(source: Arc<SourceCounters>, entry: Arc<HostEntry>) -> Self {
         let (of_source, of_host) = (Tally::default(), Tally::default());
-        Self { source, of_source, entry, address: None, of_host, had_been_silent: false }
+        Self { source, of_source, entry, address: None, of_host, runs: Vec::new(), had_been_silent: false }
     }
 
     /// The messages that follow are from this host; the same as before costs a comparison.
@@ -57,13 +60,17 @@ impl Count {
         self.of_host.count(Outcome::Rejected, 1);
     }
 
-    /// So many messages of this batch that were on the way to the spool have come to this instead. Of a batch with the
-    /// lines of several hosts the last one's books are corrected.
-    pub(super) fn turned(&mut self, to: Outcome, messages: u64) {
-        if messages > 0 {
-            self.settle_host();
-            self.of_source.turn(Outcome::Spooled, to, messages);
-            self.entry.counters().turn(Outcome::Spooled, to, messages);
+    /// These of the batch's messages that were on the way to the spool, by their number in it, have come to this instead.
+    pub(super) fn turned(&mut self, to: Outcome, messages: &[u32]) {
+        self.settle_host();
+        self.of_source.turn(Outcome::Spooled, to, messages.len() as u64);
+        let mut rest = messages;
+        for (end, entry) in &self.runs {
+            let (of_entry, others) = rest.split_at(rest.partition_point(|message| message < end));
+            if !of_entry.is_empty() {
+                entry.counters().turn(Outcome::Spooled, to, of_entry.len() as u64);
+            }
+            rest = others;
         }
     }
 
@@ -71,6 +78,11 @@ impl Count {
         if !self.of_host.is_empty() {
             self.of_source.merge(&self.of_host);
             self.entry.add(&self.of_host, self.address);
+            let spooled = self.of_host.of(Outcome::Spooled);
+            if spooled > 0 {
+                let before = self.runs.last().map_or(0, |(end, _)| *end);
+                self.runs.push((before + u32::try_from(spooled).unwrap_or(u32::MAX), self.entry.clone()));
+            }
             self.of_host.clear();
         }
     }
@@ -78,6 +90,7 @@ impl Count {
     /// Adds everything to the shared books, once per batch.
     pub(super) fn settle(&mut self) {
         self.settle_host();
+        self.runs.clear();
         if !self.of_source.is_empty() {
             self.source.add(&self.of_source);
             self.of_source.clear();

@@ -10,7 +10,7 @@ use super::Relay;
 use crate::{
     config::{self, Config},
     destination::{Identity, Sink},
-    drive::{Destination, Start},
+    drive::{Change, Destination, Place, Start},
     queue::Queue,
     route::{Full, Rules, Target},
     spool::Policy,
@@ -22,18 +22,24 @@ const LINGER: Duration = Duration::from_millis(500);
 const REOPEN_S: u64 = 60;
 
 impl Relay {
-    /// Sinks of destinations that are new or changed.
-    pub(super) fn sinks(&self, config: &Config) -> Result<Vec<(config::Destination, Sink)>, Vec<String>> {
+    /// Sinks of destinations that are new or changed; none for one of which only `paused` is different.
+    pub(super) fn sinks(&self, config: &Config) -> Result<Vec<(config::Destination, Option<Sink>)>, Vec<String>> {
         let spool = &self.0.shared.spool;
         let running = self.0.destinations.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut sinks, mut problems) = (Vec::new(), Vec::new());
         for destination in &config.destination {
-            if running.get(&destination.name).is_some_and(|(known, _)| known == destination) {
+            let known = running.get(&destination.name).map(|(known, _)| known);
+            if known == Some(destination) {
+                continue;
+            }
+            let paused = destination.paused;
+            if known.is_some_and(|known| config::Destination { paused, ..known.clone() } == *destination) {
+                sinks.push((destination.clone(), None));
                 continue;
             }
             let identity = Identity { node: &self.0.node.name, relay: spool.relay() };
             match Sink::build(destination, identity) {
-                Ok(sink) => sinks.push((destination.clone(), sink)),
+                Ok(sink) => sinks.push((destination.clone(), Some(sink))),
                 Err(e) => problems.push(e),
             }
         }
@@ -59,25 +65,27 @@ impl Relay {
         Ok(targets)
     }
 
-    pub(super) fn start_destinations(
+    /// Starts the destinations that are new, for which there is nothing to do yet, and makes sure that those which change
+    /// can be told.
+    pub(super) fn prepare_destinations(
         &self,
-        sinks: Vec<(config::Destination, Sink)>,
+        sinks: Vec<(config::Destination, Option<Sink>)>,
         targets: &BTreeMap<String, Target>,
-    ) -> Result<(), Vec<String>> {
-        let mut running = self.0.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<Prepared, Vec<String>> {
+        let running = self.0.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = Prepared::default();
         for (config, sink) in sinks {
             let Some(target) = targets.get(&config.name) else { continue };
             let pause_max = Duration::from_secs(config.to_syslog.reopen_s.unwrap_or(REOPEN_S));
-            if let Some((known, destination)) = running.get_mut(&config.name) {
-                if !destination.replace(sink, pause_max) {
-                    return Err(vec![format!("the destination {} is too busy to be changed; try again", config.name)]);
-                }
-                if known.paused != config.paused {
-                    destination.pause(config.paused);
-                }
-                *known = config;
+            if let Some((_, destination)) = running.get(&config.name) {
+                let place = destination.reserve().ok_or_else(|| {
+                    vec![format!("the destination {} is too busy to be changed; try again", config.name)]
+                })?;
+                let change = Change { sink: sink.map(Box::new), paused: config.paused, pause_max };
+                prepared.changed.push((config, place, change));
                 continue;
             }
+            let Some(sink) = sink else { continue };
             let start = Start {
                 name: config.name.clone(),
                 number: target.number,
@@ -90,9 +98,23 @@ impl Relay {
             };
             let destination = Destination::start(start)
                 .map_err(|e| vec![format!("the destination {} has no thread: {e}", config.name)])?;
-            running.insert(config.name.clone(), (config, Arc::new(destination)));
+            prepared.started.push((config, Arc::new(destination)));
         }
-        Ok(())
+        Ok(prepared)
+    }
+
+    /// What was prepared comes into force.
+    pub(super) fn take_destinations(&self, prepared: Prepared) {
+        let mut running = self.0.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        for (config, place, change) in prepared.changed {
+            place.change(change);
+            if let Some((known, _)) = running.get_mut(&config.name) {
+                *known = config;
+            }
+        }
+        for (config, destination) in prepared.started {
+            running.insert(config.name.clone(), (config, destination));
+        }
     }
 
     /// Stops what the configuration does not have any more, and forgets it: also what was taken out of it while no node ran.
@@ -123,10 +145,26 @@ impl Relay {
         }
     }
 
-    /// Pauses a destination, or lets it go on; false if there is none of that name.
-    pub fn pause(&self, destination: &str, paused: bool) -> bool {
+    /// Pauses a destination, or lets it go on; `None` if there is none of that name, false if it is too busy to be told.
+    pub fn pause(&self, destination: &str, paused: bool) -> Option<bool> {
         let running = self.0.destinations.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(destination).map(|(_, destination)| destination.pause(paused)).is_some()
+        running.get(destination).map(|(_, destination)| destination.pause(paused))
+    }
+}
+
+/// Destinations that another configuration starts or changes, before it comes into force.
+#[derive(Default)]
+pub(super) struct Prepared {
+    started: Vec<(config::Destination, Arc<Destination>)>,
+    changed: Vec<(config::Destination, Place, Change)>,
+}
+
+impl Prepared {
+    /// It will not come into force.
+    pub(super) async fn give_up(self) {
+        for (_, destination) in self.started {
+            destination.stop().await;
+        }
     }
 }
 

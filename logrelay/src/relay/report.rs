@@ -54,6 +54,8 @@ pub struct RouteReport {
     pub taken: u64,
     /// Of them, those shed for want of room.
     pub shed: u64,
+    /// Times that a rewrite rule could not do what it says.
+    pub not_rewritten: u64,
 }
 
 /// A destination.
@@ -125,6 +127,7 @@ impl Relay {
             name: route.name.clone(),
             taken: route.counters.taken.load(Relaxed),
             shed: route.counters.shed.load(Relaxed),
+            not_rewritten: route.counters.not_rewritten.load(Relaxed),
         });
         let routes = routes.collect();
         Report { sources: self.sources(), routes, destinations: self.destinations(&spool), spool }
@@ -207,6 +210,12 @@ impl Relay {
     /// The counts of every sender, one after the other.
     pub fn hosts(&self, mut each: impl FnMut(HostReport)) {
         self.0.shared.hosts.each(|entry| each(entry.report()));
+    }
+
+    /// What happened to the table of senders, by name.
+    pub fn host_events(&self) -> [(&'static str, u64); 2] {
+        let counters = self.0.shared.hosts.counters();
+        [("evicted", counters.evicted.load(Relaxed)), ("overflowed", counters.overflowed.load(Relaxed))]
     }
 
     /// Everything that stands still.

@@ -22,6 +22,8 @@ use crate::{
 
 /// How long a source may take to take in what it has read; connections have a grace of 5 s within it.
 const STOP_WITHIN: Duration = Duration::from_secs(7);
+/// Characters of a source's name: files are named after it.
+const NAME_MAX: usize = 64;
 /// Longest line that may be configured: a record must hold it.
 const LINE_MAX: usize = 1 << 20;
 
@@ -35,6 +37,8 @@ pub(super) struct Running {
     pub followed: Option<(follow::Following, Arc<follow::Counters>)>,
     pub stop: CancellationToken,
     pub tasks: JoinSet<Result<(), String>>,
+    /// Its sockets once more, for whoever listens there next.
+    kept: source::Kept,
     identity: Option<TlsIdentity>,
 }
 
@@ -51,6 +55,10 @@ pub(super) fn review(index: usize, source: &config::Source) -> Vec<Problem> {
         && (source.tls_cert.is_none() || source.tls_key.is_none())
     {
         wrong("listen", format!("{listen} needs both tls_cert and tls_key"));
+    }
+    let plain = |c: char| c.is_ascii_graphic() && c != '/';
+    if source.name.is_empty() || source.name.len() > NAME_MAX || !source.name.chars().all(plain) {
+        wrong("name", format!("a name has 1 to {NAME_MAX} visible ASCII characters, and no `/`"));
     }
     if source.max_line == 0 || source.max_line > LINE_MAX {
         wrong("max_line", format!("max_line = {}, but a line has 1 to {LINE_MAX} octets", source.max_line));
@@ -77,7 +85,8 @@ impl Relay {
             clock: self.0.node.clock,
             shutdown: stop.clone(),
         };
-        let identity = bound.identity().cloned();
+        let (identity, mut kept) = (bound.identity().cloned(), source::Kept::default());
+        bound.keep(&mut kept);
         let started = source::start(&config, bound, &around);
         let mut tasks = JoinSet::new();
         for task in started.tasks {
@@ -97,15 +106,25 @@ impl Relay {
         }
         let (listeners, limits) = (started.listeners, started.limits);
         let name = config.name.clone();
-        let running = Running { config, counters, origin, listeners, limits, followed, stop, tasks, identity };
+        let running = Running { config, counters, origin, listeners, limits, followed, stop, tasks, kept, identity };
         self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).insert(name, running);
         Ok(())
+    }
+
+    /// Takes the sockets of a source that is about to be stopped.
+    pub(super) fn keep_sockets(&self, name: &str, kept: &mut source::Kept) {
+        let mut running = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = running.get_mut(name) {
+            kept.append(&mut source.kept);
+        }
     }
 
     /// Stops a source: it takes in what it has read, and gives its addresses up.
     pub(super) async fn stop_source(&self, name: &str) {
         let running = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some(mut running) = running {
+            // Who calls now is to be refused, not kept waiting.
+            running.kept = source::Kept::default();
             running.stop.cancel();
             let ended = async { while running.tasks.join_next().await.is_some() {} };
             if tokio::time::timeout(STOP_WITHIN, ended).await.is_err() {

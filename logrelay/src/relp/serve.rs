@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tracing::{debug, info};
 
@@ -47,6 +47,8 @@ const OWED_MAX: usize = 64;
 const FRAME_MAX: usize = RECORD_MAX + OVERHEAD;
 /// Octets read before other connections have their turn.
 const TURN: usize = 1 << 20;
+/// How often it is asked whether a client is gone whose batch waits for room.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Multiple of `partial_timeout_s` that one frame may take while its octets keep coming.
 const SLOWEST: u32 = 10;
 
@@ -74,9 +76,15 @@ pub(super) enum End {
 }
 
 /// Serves a client until it ends the connection, or the signal to shut down. `may_relay`: it may send records of a relay of
-/// ours.
-pub(crate) async fn serve<R, S>(stream: S, mut road: R, sender: Sender, may_relay: bool, shared: &Shared)
-where
+/// ours. `is_gone` asks whether the client has ended the connection, behind whatever was not read.
+pub(crate) async fn serve<R, S>(
+    stream: S,
+    mut road: R,
+    sender: Sender,
+    may_relay: bool,
+    is_gone: fn(&S) -> bool,
+    shared: &Shared,
+) where
     R: Road,
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -85,8 +93,16 @@ where
     road.sender(&sender);
     let link = Link::new(stream, Input::new(shared.pool.clone()), counters);
     let session = Session::new(may_relay);
-    let mut connection =
-        Connection { road, link, session, reader: Reader::new(shared.max_line), partial: None, full: None, shared };
+    let mut connection = Connection {
+        road,
+        link,
+        session,
+        reader: Reader::new(shared.max_line),
+        partial: None,
+        full: None,
+        is_gone,
+        shared,
+    };
     let end = connection.run().await;
     count(&end, &sender, counters);
     connection.full = None;
@@ -114,6 +130,7 @@ fn count(end: &End, sender: &Sender, counters: &Counters) {
 }
 
 struct Connection<'a, R: Road, S> {
+    is_gone: fn(&S) -> bool,
     road: R,
     link: Link<'a, R, S>,
     session: Session,
@@ -249,33 +266,39 @@ impl<R: Road, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, R, S> {
         verdict
     }
 
-    /// Hands the batch on; its answers are owed from then on. Answers to former ones go out meanwhile.
+    /// Hands the batch on; its answers are owed from then on. Answers to former ones go out meanwhile. A client that gives
+    /// up while the batch waits for room sends it again elsewhere, or here: then it is let go of, or a full spool would take
+    /// it as often as the client has tried, when there is room again.
     async fn hand_on(&mut self, answers: Answers) -> Result<(), End> {
-        let Self { road, link, shared, .. } = self;
+        let Self { road, link, shared, is_gone, .. } = self;
         let counters = &*shared.counters;
-        let (mut flush, mut waiting, mut failed) = (pin!(road.flush()), None, None);
-        let receipt = poll_fn(|cx| {
-            let polled = flush.as_mut().poll(cx);
-            if polled.is_pending() {
-                waiting.get_or_insert_with(|| counters.wait(shared.clock));
-                // The batch goes on its way even when the client is gone.
-                if failed.is_none()
-                    && let Poll::Ready(end) = link.poll_answers(cx)
-                {
-                    failed = Some(end);
-                }
+        let (mut flush, mut waiting) = (pin!(road.flush()), None);
+        let mut look = pin!(sleep(LOOK_EVERY));
+        let handed = poll_fn(|cx| {
+            if let Poll::Ready(receipt) = flush.as_mut().poll(cx) {
+                return Poll::Ready(receipt.map_err(End::from));
             }
-            polled
+            waiting.get_or_insert_with(|| counters.wait(shared.clock));
+            if let Poll::Ready(end) = link.poll_answers(cx) {
+                return Poll::Ready(Err(end));
+            }
+            while look.as_mut().poll(cx).is_ready() {
+                if is_gone(&link.stream) {
+                    return Poll::Ready(Err(End::Closed));
+                }
+                look.as_mut().reset(Instant::now() + LOOK_EVERY);
+            }
+            Poll::Pending
         })
         .await;
-        match receipt {
+        match handed {
             Ok(receipt) => link.owed.push_back((answers, Some(receipt))),
-            Err(stopping) => {
+            Err(end) => {
                 counters.relp_unanswered.fetch_add(answers.count(), Relaxed);
-                return Err(stopping.into());
+                return Err(end);
             }
         }
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 }
 

@@ -5,18 +5,24 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::Arc,
 };
 
 use socket2::{Domain, Protocol, Type};
 use tracing::warn;
 use wire::TlsIdentity;
 
-use super::{Socket, datagram::ask_buffer, local};
-use crate::config::{Listen, Source};
+use super::{Datagrams, Socket, datagram::ask_buffer, local};
+use crate::{
+    config::{Listen, Source},
+    sys,
+};
 
 /// The open sockets and pipes of a source.
 pub struct Bound {
     pub(super) sockets: Vec<(Listen, Socket)>,
+    /// Where each was asked to listen: port 0 is another one then.
+    asked: Vec<Listen>,
     pub(super) identity: Option<TlsIdentity>,
 }
 
@@ -32,22 +38,74 @@ impl Bound {
         self.sockets.iter().map(|(listen, _)| listen)
     }
 
+    /// Keeps the sockets open beyond this source, with what waits in them: another one that listens at the same places
+    /// goes on with them, and nobody who sends notices.
+    pub fn keep(&self, kept: &mut Kept) {
+        for (asked, (listen, socket)) in self.asked.iter().zip(&self.sockets) {
+            // Without a descriptor for it, it is bound anew.
+            if let Ok(socket) = socket.again() {
+                kept.0.push((asked.clone(), listen.clone(), socket));
+            }
+        }
+    }
+
     /// The identity under TLS, to be read again on SIGHUP; clones see that.
     pub fn identity(&self) -> Option<&TlsIdentity> {
         self.identity.as_ref()
     }
 }
 
-/// Opens everything that `source` listens on, and reads its TLS files.
+/// Sockets of sources that were stopped; what nobody takes is closed.
+#[derive(Debug, Default)]
+pub struct Kept(Vec<(Listen, Listen, Socket)>);
+
+impl Kept {
+    /// Takes those of another.
+    pub fn append(&mut self, other: &mut Self) {
+        self.0.append(&mut other.0);
+    }
+
+    fn take(&mut self, asked: &Listen) -> Option<(Listen, Socket)> {
+        let at = self.0.iter().position(|(known, ..)| known == asked)?;
+        let (_, listen, socket) = self.0.swap_remove(at);
+        Some((listen, socket))
+    }
+}
+
+/// Opens everything that `source` listens on, or takes it from `kept`, and reads its TLS files.
 ///
 /// # Errors
-/// A sentence with the source, the address and the remedy. What was opened is closed again.
-pub fn bind(source: &Source) -> Result<Bound, String> {
+/// A sentence with the source, the address and the remedy. What was opened is closed again; what was kept, is kept.
+pub fn bind(source: &Source, kept: &mut Kept) -> Result<Bound, String> {
     let named = |error: String| format!("source {}: {error}", source.name);
     let identity = identity(source).map_err(named)?;
-    let open = |listen: &Listen| open(listen, source.receive_buffer).map_err(named);
-    let sockets = source.listen.iter().map(open).collect::<Result<_, _>>()?;
-    Ok(Bound { sockets, identity })
+    let mut bound = Bound { sockets: Vec::new(), asked: Vec::new(), identity };
+    for listen in &source.listen {
+        let opened = match kept.take(listen) {
+            Some(known) => again(known, source.receive_buffer),
+            None => open(listen, source.receive_buffer),
+        };
+        match opened {
+            Ok(opened) => {
+                bound.sockets.push(opened);
+                bound.asked.push(listen.clone());
+            }
+            Err(error) => {
+                bound.keep(kept);
+                return Err(named(error));
+            }
+        }
+    }
+    Ok(bound)
+}
+
+/// A socket that was kept, as its source is now.
+fn again((listen, mut socket): (Listen, Socket), receive_buffer: usize) -> Result<(Listen, Socket), String> {
+    if let Socket::Datagram(datagrams) = &mut socket {
+        buffer(&datagrams.fd, &listen, receive_buffer)?;
+        datagrams.drops = sys::drops(datagrams.fd.as_fd()).unwrap_or(0);
+    }
+    Ok((listen, socket))
 }
 
 fn identity(source: &Source) -> Result<Option<TlsIdentity>, String> {
@@ -65,13 +123,14 @@ fn identity(source: &Source) -> Result<Option<TlsIdentity>, String> {
 fn open(listen: &Listen, receive_buffer: usize) -> Result<(Listen, Socket), String> {
     let unix = |path: &Path, fd: OwnedFd, own| {
         buffer(&fd, listen, receive_buffer)?;
-        Ok((Listen::UnixDatagram(path.into()), Socket::Datagram(fd, Some(own))))
+        let path = Listen::UnixDatagram(path.into());
+        Ok((path, Socket::Datagram(Datagrams { fd, own: Some(Arc::new(own)), drops: 0 })))
     };
     match listen {
         Listen::Udp(address) => {
             let (fd, address) = udp(*address).map_err(|error| cannot(listen, &error))?;
             buffer(&fd, listen, receive_buffer)?;
-            Ok((Listen::Udp(address), Socket::Datagram(fd, None)))
+            Ok((Listen::Udp(address), Socket::Datagram(Datagrams { fd, own: None, drops: 0 })))
         }
         Listen::Tcp(address) => tcp(*address).map(|(socket, address)| (Listen::Tcp(address), socket)),
         Listen::Tls(address) => tcp(*address).map(|(socket, address)| (Listen::Tls(address), socket)),
@@ -80,7 +139,7 @@ fn open(listen: &Listen, receive_buffer: usize) -> Result<(Listen, Socket), Stri
         Listen::UnixDatagram(path) => local::datagram(path).and_then(|(socket, own)| unix(path, socket.into(), own)),
         Listen::UnixStream(path) => {
             let (socket, own) = local::stream(path)?;
-            Ok((listen.clone(), Socket::Unix(socket, own)))
+            Ok((listen.clone(), Socket::Unix(socket, Arc::new(own))))
         }
         Listen::Pipe(path) => Ok((listen.clone(), Socket::Pipe(local::pipe(path)?))),
     }
@@ -128,24 +187,61 @@ fn cannot(listen: &Listen, error: &std::io::Error) -> String {
 mod tests {
     use super::*;
 
+    fn open_all(source: &Source) -> Result<Bound, String> {
+        bind(source, &mut Kept::default())
+    }
+
     fn source(listen: &str, more: &str) -> Source {
         toml::from_str(&format!("name = \"net\"\nlisten = [{listen}]\n{more}")).unwrap()
     }
 
     #[test]
     fn errors_name_the_source_the_address_and_the_remedy() {
-        let first = bind(&source("\"udp://127.0.0.1:0\", \"tcp://127.0.0.1:0\"", "")).unwrap();
+        let first = open_all(&source("\"udp://127.0.0.1:0\", \"tcp://127.0.0.1:0\"", "")).unwrap();
         for listen in first.listens() {
-            let text = bind(&source(&format!("\"{listen}\""), "")).unwrap_err();
+            let text = open_all(&source(&format!("\"{listen}\""), "")).unwrap_err();
             assert!(text.starts_with("source net: cannot listen on ") && text.ends_with("is another server running?"));
         }
-        let text = bind(&source("\"udp://192.0.2.1:514\"", "")).unwrap_err();
+        let text = open_all(&source("\"udp://192.0.2.1:514\"", "")).unwrap_err();
         assert!(text.contains("udp://192.0.2.1:514") && text.contains("does this machine have"), "{text}");
-        let text = bind(&source("\"relp+tls://127.0.0.1:0\"", "tls_cert = \"/nowhere\"")).unwrap_err();
+        let text = open_all(&source("\"relp+tls://127.0.0.1:0\"", "tls_cert = \"/nowhere\"")).unwrap_err();
         assert!(text.contains("relp+tls://127.0.0.1:0 needs a certificate") && text.contains("set both"), "{text}");
         let files = "tls_cert = \"/nowhere\"\ntls_key = \"/nowhere\"";
-        let text = bind(&source("\"tls://127.0.0.1:0\"", files)).unwrap_err();
+        let text = open_all(&source("\"tls://127.0.0.1:0\"", files)).unwrap_err();
         assert!(text.contains("/nowhere") && text.contains("check that the file exists"), "{text}");
-        assert!(bind(&source("", files)).unwrap().identity().is_none(), "nobody needs it");
+        assert!(open_all(&source("", files)).unwrap().identity().is_none(), "nobody needs it");
+    }
+
+    /// A source that changes loses nothing that waits in its sockets.
+    #[test]
+    fn who_listens_at_the_same_place_goes_on_with_the_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let listen = format!("\"udp://127.0.0.1:0\", \"tcp://127.0.0.1:0\", \"unix-dgram://{}\"", path.display());
+        let first = open_all(&source(&listen, "")).unwrap();
+        let listens: Vec<_> = first.listens().cloned().collect();
+        let [Listen::Udp(udp), Listen::Tcp(tcp), _] = listens[..] else { panic!("{listens:?}") };
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"waits", udp).unwrap();
+        let connection = std::net::TcpStream::connect(tcp).unwrap();
+        let mut kept = Kept::default();
+        first.keep(&mut kept);
+        drop(first);
+        let changed = source(&format!("\"udp://192.0.2.1:514\", {listen}"), "");
+        assert!(bind(&changed, &mut kept).is_err() && path.exists());
+        let again = bind(&source(&listen, "max_line = 100"), &mut kept).unwrap();
+        assert!(kept.0.is_empty());
+        assert_eq!(again.listens().cloned().collect::<Vec<_>>(), listens);
+        for (_, socket) in &again.sockets {
+            match socket {
+                Socket::Datagram(datagrams) if datagrams.own.is_none() => {
+                    let mut octets = [std::mem::MaybeUninit::uninit(); 10];
+                    assert_eq!(socket2::SockRef::from(&datagrams.fd).recv(&mut octets).unwrap(), 5);
+                }
+                Socket::Tcp(listener) => assert_eq!(listener.accept().unwrap().1, connection.local_addr().unwrap()),
+                _ => assert!(path.exists()),
+            }
+        }
+        drop(again);
+        assert!(!path.exists());
     }
 }

@@ -56,6 +56,8 @@ pub(super) fn ask_buffer(socket: BorrowedFd<'_>, octets: usize) -> std::io::Resu
 /// A datagram socket, to be read.
 pub(super) struct Socket {
     pub(super) fd: OwnedFd,
+    /// Datagrams that the kernel dropped there before, and that others have counted.
+    pub(super) drops: u32,
     pub(super) name: String,
     pub(super) max_line: usize,
     pub(super) udp: bool,
@@ -86,9 +88,11 @@ fn read<R: Road>(socket: &Socket, mut road: R) {
     let Socket { max_line, udp, clock, counters, .. } = socket;
     let slot = if *udp { (*max_line).min(UDP_MAX) } else { *max_line }.max(1);
     let mut datagrams = Datagrams::new((SLOTS_MAX / slot).clamp(8, BATCH), slot);
-    let mut drops = Drops::default();
+    let mut drops = Drops { last: socket.drops, looked_us: 0 };
     let mut sender = Sender::default();
     counters.opened.fetch_add(1, Relaxed);
+    // Who read it before has left it so at its end.
+    let _ = SockRef::from(&socket.fd).set_nonblocking(false);
     if let Err(error) = SockRef::from(&socket.fd).set_read_timeout(Some(LOOK_EVERY)) {
         warn!(socket = socket.name, %error, "the socket has no receive timeout; stopping may take until the next datagram");
     }
@@ -150,7 +154,6 @@ fn take<R: Road>(
 }
 
 /// What the kernel dropped.
-#[derive(Default)]
 struct Drops {
     last: u32,
     looked_us: i64,

@@ -119,24 +119,22 @@ fn end(
         end.next = end.next.max(last.first).max(scan.last.saturating_add(1));
         add(&counters.read_errors, scan.unreadable);
         // A header that is in order knows all that was durable before it; what was read counts if there is none behind.
-        if end.totals.is_none() && (scan.records > 0 || last.header.is_ok()) {
+        if end.totals.is_none() && (scan.records > 0 || scan.unreadable > 0 || last.header.is_ok()) {
             (end.totals, end.origins) = (Some(scan.totals), scan.origins);
         }
         if let Some(origin) = Origin::parse(&scan.unsure) {
             end.seen.see(&origin);
             end.unsure = scan.last;
         }
-        if scan.records == 0 && scan.unreadable > 0 {
-            // There may be records in it, so it stays; with luck the next opening can read it.
+        // What cannot be read now is not torn; readers try again, and count it. Nothing is appended to it.
+        let is_unreadable = scan.unreadable > 0;
+        if is_unreadable && scan.records == 0 {
             add(&counters.damaged_segments, 1);
             end.next = end.next.max(last.first.saturating_add(1));
-            before = last.first;
-            continue;
         }
-        // What was durable and cannot be read now is not torn; readers try again, and count it.
-        let kept = if scan.unreadable > 0 && scan.last < sure.durable { last.len } else { scan.end };
+        let kept = if is_unreadable { last.len } else { scan.end };
         add(&counters.torn_bytes, last.len.saturating_sub(kept));
-        if scan.records == 0 {
+        if scan.records == 0 && !is_unreadable {
             // Made, and never written to. Behind the end of the one before may be what a failed write left there.
             disk.remove(&path).map_err(failed(&path))?;
             before = last.first;
@@ -145,8 +143,11 @@ fn end(
         if kept < last.len {
             file.set_len(kept).map_err(failed(&path))?;
         }
-        // What was read may be in the page cache only.
-        file.sync().map_err(failed(&path))?;
+        // What was read may be in the page cache only. A file that cannot be read is not made better by an error here.
+        match file.sync() {
+            Err(error) if !is_unreadable => return Err(failed(&path)(error)),
+            _ => {}
+        }
         end.inexact = scan.damaged > 0 || scan.unreadable > 0;
         bases.push((base, Origins::default()));
         found.push(Found { len: kept, ..last });

@@ -95,7 +95,10 @@ impl State {
     fn needs(&self, at: usize, id: u16, destination: &Destination) -> bool {
         let Some(segment) = self.segments.get(at) else { return false };
         let (end, totals) = self.end_of(at);
-        let had = destination.done.records.max(segment.totals.get(id).records);
+        // What was done does not count here if it all lies before: damage that was found since may have taken records away
+        // that it counts.
+        let before = segment.totals.get(id).records;
+        let had = if destination.cursor < segment.first { before } else { destination.done.records.max(before) };
         destination.cursor < end && (segment.inexact || totals.get(id).records > had)
     }
 

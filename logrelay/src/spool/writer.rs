@@ -166,7 +166,10 @@ impl Writer {
         self.write(active, &group.bytes).inspect_err(|_| add(&counters.write_errors, 1))?;
         let disk = &self.shared.disk;
         add(&counters.syncs, 1);
-        let synced = disk.fault("spool.before-sync").and_then(|()| active.file.sync());
+        // For want of room too: a file whose sync has failed is not written to again.
+        let sync =
+            || active.file.sync().map_err(|error| io::Error::other(format!("it cannot be made durable: {error}")));
+        let synced = disk.fault("spool.before-sync").and_then(|()| sync());
         synced.and_then(|()| disk.fault("spool.after-sync")).inspect_err(|_| add(&counters.sync_errors, 1))?;
         if let Some(active) = &mut self.active {
             active.len = offset + length;

@@ -337,7 +337,7 @@ async fn tls_frames_by_octets_and_presents_our_certificate() {
     deliver(&mut sink, &numbered(12..13), NOW).await;
     until("one more is read", || text(&read).ends_with("3 m12")).await;
     assert_eq!(counted(&sink, |c| &c.connects), 1);
-    sink.reopen();
+    sink.reopen().await;
     deliver(&mut sink, &numbered(13..14), NOW).await;
     until("one more is read", || text(&read).ends_with("3 m13")).await;
     assert_eq!(counted(&sink, |c| &c.connects), 2);

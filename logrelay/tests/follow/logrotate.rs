@@ -66,3 +66,9 @@ fn create_and_compress() {
 fn copytruncate() {
     every_line_comes_once("*.log", "copytruncate");
 }
+
+/// The copy matches the pattern as well, and is seen before the original is cut off.
+#[test]
+fn copytruncate_in_a_folder_that_is_followed_whole() {
+    every_line_comes_once("*", "copytruncate");
+}

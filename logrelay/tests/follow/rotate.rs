@@ -96,6 +96,32 @@ fn a_file_that_was_cut_off_is_read_from_its_start_and_its_copy_to_the_end() {
 }
 
 #[test]
+fn a_copy_that_is_followed_too_is_not_read_again() {
+    for read_before_it_is_cut_off in [false, true] {
+        let mut rig = Rig::new("*");
+        rig.append("a.log", "one, and enough to be known by\n");
+        rig.read();
+        if !read_before_it_is_cut_off {
+            rig.append("a.log", "two\n");
+        }
+        fs::copy(rig.path("a.log"), rig.path("a.log.1")).unwrap();
+        rig.follower.rescan(rig.now);
+        fs::write(rig.path("a.log"), "three\n").unwrap();
+        rig.read();
+        rig.pass(10);
+        rig.pass(100);
+        let mut lines = rig.take();
+        lines.sort();
+        let expected = ["one, and enough to be known by", "three", "two"];
+        assert_eq!(lines, expected[..if read_before_it_is_cut_off { 2 } else { 3 }]);
+        // One that stays beside the original is a file as others.
+        fs::copy(rig.path("a.log"), rig.path("b.log")).unwrap();
+        rig.pass(1);
+        assert_eq!(rig.take(), ["three"]);
+    }
+}
+
+#[test]
 fn a_file_that_begins_anew_and_is_longer_than_before_is_noticed() {
     let mut rig = Rig::new("*.log");
     rig.append("a.log", "one\n");

@@ -14,7 +14,7 @@ use logrelay::{
     config::{Listen, Source},
     intake::{Line, Sender, Stopping},
     message::{Flags, Message},
-    source::{Around, Counters, Road, Running, bind, start},
+    source::{Around, Counters, Kept, Road, Running, bind, start},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{sync::watch, task::JoinSet};
@@ -162,7 +162,7 @@ pub(crate) fn world_that_knows(
     let (shutdown, kept) = (CancellationToken::new(), store.clone());
     let roads = move |_: &Listen| Keeper { store: kept.clone(), sender: Sender::default(), batch: vec![], octets: 0 };
     let around = Around { roads, known: Arc::new(known), clock, shutdown: shutdown.clone() };
-    let mut running = start(&source, bind(&source).unwrap(), &around);
+    let mut running = start(&source, bind(&source, &mut Kept::default()).unwrap(), &around);
     let mut tasks = JoinSet::new();
     for task in running.tasks.drain(..) {
         tasks.spawn(task.run);

@@ -1,6 +1,6 @@
 //! What is wrong or unwise in `[logrelay]`.
 
-use logrelay::config::Config;
+use logrelay::{config::Config, template::Template};
 
 use super::Notes;
 
@@ -21,6 +21,20 @@ pub(super) fn review(notes: &mut Notes<'_>, config: &Config) {
         if !config.route.iter().any(|route| route.to.contains(&destination.name)) {
             let text = format!("[logrelay] no route leads to the destination {:?}", destination.name);
             notes.warn(SECTION, "destination", text);
+        }
+    }
+    for destination in &config.destination {
+        let texts = [
+            ("file", &destination.file),
+            ("template", &destination.template),
+            ("symlink", &destination.to_file.symlink),
+        ];
+        for (key, text) in texts {
+            // What is wrong altogether is an error, and said above.
+            let doubts = text.as_deref().and_then(|text| Template::parse(text).ok()).map(|template| template.doubts());
+            for doubt in doubts.into_iter().flatten() {
+                notes.warn(SECTION, key, format!("[logrelay] destination {}: {key}: {doubt}", destination.name));
+            }
         }
     }
     for source in &config.source {

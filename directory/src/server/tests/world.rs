@@ -155,6 +155,7 @@ impl World {
             age: Box::new(move |_| Some(age.load(std::sync::atomic::Ordering::Relaxed)).filter(|age| *age < u64::MAX)),
             tls: Some(tls.clone()),
             limits: limits.clone(),
+            timers: tokio::runtime::Handle::current(),
         });
         let server = Arc::new(server.unwrap());
         let shutdown = CancellationToken::new();

@@ -24,16 +24,18 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Fault {
     /// What does not work, and what to do about it.
     pub(super) text: String,
-    /// Whether the path itself is at fault: no other time will it work.
+    /// Whether the path itself is at fault, which messages may have made: its lines must not hold up those of others.
     pub(super) bad_path: bool,
     /// Whether somebody must do something before it can work.
     pub(super) lasting: bool,
 }
 
 impl Fault {
-    /// What reaching or opening `path` ended with: such an error may mean that the path itself is none.
+    /// What reaching or opening `path` below the base ended with: such an error may mean that the path is none, or that
+    /// what another message has made, or somebody with it, is in its way.
     pub(super) fn of_path(doing: &str, path: &[u8], errno: Errno) -> Self {
-        let bad_path = matches!(errno, Errno::ENAMETOOLONG | Errno::EILSEQ | Errno::EINVAL);
+        let is_none = matches!(errno, Errno::ENAMETOOLONG | Errno::EILSEQ | Errno::EINVAL);
+        let bad_path = is_none || matches!(errno, Errno::ELOOP | Errno::EISDIR | Errno::ENOTDIR | Errno::ENXIO);
         Self { bad_path, ..Self::new(doing, path, errno) }
     }
 
@@ -88,7 +90,8 @@ pub(super) fn parent<'p>(base: &Path, path: &'p [u8], rights: Option<&Rights>) -
     let rest =
         path.strip_prefix(above).filter(|rest| rest.first() == Some(&b'/')).ok_or_else(|| fault(Errno::EINVAL))?;
     let mut parts = rest.split(|octet| *octet == b'/').filter(|part| !part.is_empty()).peekable();
-    let mut folder = base_folder(base, rights).map_err(fault)?;
+    // The base is the operator's: what is wrong with it is wrong for all.
+    let mut folder = base_folder(base, rights).map_err(|errno| Fault::new("reach", above, errno))?;
     while let Some(part) = parts.next() {
         if part == b"." || part == b".." || part.contains(&0) {
             return Err(fault(Errno::EINVAL));

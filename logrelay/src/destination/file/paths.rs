@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::table::Table;
+use super::{super::counters::count, table::Table};
 use crate::{
     message::Message,
-    template::{DateCache, Env, Template},
+    template::{DateCache, Env, PathNotes, Template},
 };
 
 /// Keys that are remembered; when there are more, all are forgotten.
@@ -84,7 +84,9 @@ impl Paths {
     /// Makes the path, and finds or adds its slot.
     fn find(&mut self, table: &mut Table, message: &Message<'_>, env: &Env<'_>, dates: &mut DateCache) -> usize {
         self.scratch.clear();
-        self.path.write_path(message, env, dates, &mut self.scratch);
+        if self.path.write_path(message, env, dates, &mut self.scratch) != PathNotes::default() {
+            count(&table.counters.path_changed);
+        }
         table.find(&self.scratch).unwrap_or_else(|| {
             let link = self.link.as_ref().map(|link| {
                 let mut path = Vec::new();

@@ -32,6 +32,8 @@ use super::{
 const WAITING_MAX: usize = 64;
 /// Octets that are compressed at a time.
 const BLOCK: usize = 64 << 10;
+/// Numbers beyond the one that is kept that are looked at: fewer may be kept than before.
+const BEYOND_MAX: usize = 1000;
 /// What a rotated file may end in.
 const ENDINGS: [&str; 3] = ["", ".gz", ".zst"];
 
@@ -41,7 +43,13 @@ pub(super) fn shift(folder: &OwnedFd, name: &[u8], keep: usize) -> Result<(), Er
         return unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
     }
     for ending in ENDINGS {
-        absent(unlinkat(folder, &numbered(name, keep, ending)[..], UnlinkatFlags::NoRemoveDir))?;
+        for n in keep..keep.saturating_add(BEYOND_MAX) {
+            let gone = unlinkat(folder, &numbered(name, n, ending)[..], UnlinkatFlags::NoRemoveDir);
+            if gone == Err(Errno::ENOENT) && n > keep {
+                break;
+            }
+            absent(gone)?;
+        }
         for n in (1..keep).rev() {
             let (from, to) = (numbered(name, n, ending), numbered(name, n + 1, ending));
             absent(renameat(folder, &from[..], folder, &to[..]))?;

@@ -176,7 +176,11 @@ impl Table {
         }
         let (options, slot) = (&self.options, &mut self.slots[at]);
         let (folder, name) = beneath::parent(&options.base, &slot.path, Some(&options.rights))?;
-        let fault = |errno| Fault::of_path("open", &slot.path, errno);
+        // A path without macros is the operator's as well.
+        let fault = |errno| match options.fixed {
+            true => Fault::new("open", &slot.path, errno),
+            false => Fault::of_path("open", &slot.path, errno),
+        };
         let opened = beneath::append(&folder, name, options.fixed, &options.rights).map_err(fault)?;
         let known = opened.file.metadata().map_err(|error| Fault::io("open", &slot.path, &error))?;
         slot.open = Some(Open {

@@ -159,11 +159,7 @@ impl SyslogSink {
         if let Some(probe) = self.probe.take_if(|probe| probe.is_finished())
             && let Ok(Some((at, link))) = probe.await
         {
-            if let Some(former) = self.link.take()
-                && former.close().await
-            {
-                self.tail.clear();
-            }
+            self.end_link().await;
             self.take_over(at, link, now_us);
             if let Err(reason) = self.resend(now_us).await {
                 self.last_error = Some((now_us, reason));

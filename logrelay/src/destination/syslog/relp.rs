@@ -53,6 +53,8 @@ pub(super) struct Relp {
     /// Frames that wait for the socket.
     output: Vec<u8>,
     written: usize,
+    /// Octets written in all.
+    wrote: u64,
     flushed: bool,
     window: Window,
     /// Whether the receiver takes records.
@@ -109,6 +111,7 @@ impl Relp {
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
+            wrote: 0,
             flushed: true,
             window: Window::after(1, window.unwrap_or(WINDOW)),
             records: false,
@@ -163,7 +166,7 @@ impl Relp {
             if self.window.is_empty() && (!more || self.closing) && self.output.is_empty() {
                 return if more { Err("the receiver closes the session".to_owned().into()) } else { Ok(()) };
             }
-            let wrote = self.written;
+            let wrote = self.wrote;
             let moved = tokio::select! {
                 biased;
                 moved = self.pump() => moved,
@@ -176,7 +179,7 @@ impl Relp {
             // Answers that came before the connection broke count.
             self.answers(feed, end)?;
             moved?;
-            if end.delivered.messages > before || self.written != wrote {
+            if end.delivered.messages > before || self.wrote != wrote {
                 deadline = Instant::now() + self.patience;
             }
         }
@@ -258,6 +261,7 @@ impl Relp {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(n) => {
                     self.written += n;
+                    self.wrote += n as u64;
                     (self.flushed, moved) = (false, true);
                 }
                 Poll::Pending => break,

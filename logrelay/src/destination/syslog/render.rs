@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{options::Framing, target::Transport};
 use crate::{
     destination::{
+        Times,
         counters::{Counters, count},
         local_offset_min, read,
     },
     message::{Message, Records},
-    template::{DateCache, Env, RFC3164_TEMPLATE, RFC5424_TEMPLATE, Template},
+    template::{DateCache, RFC3164_TEMPLATE, RFC5424_TEMPLATE, Template},
 };
 
 /// Octets of a datagram at most: what IPv4 leaves of 65,535.
@@ -23,12 +24,13 @@ pub(super) struct Texts {
     rfc5424: Template,
     loghost: String,
     offset_min: i16,
+    times: Times,
     dates: DateCache,
 }
 
 impl Texts {
     /// Reads the destination's own template, if it has one.
-    pub(super) fn read(custom: Option<&str>, loghost: &str) -> Result<Self, String> {
+    pub(super) fn read(custom: Option<&str>, times: Times, loghost: &str) -> Result<Self, String> {
         let parse = |text| Template::parse(text).map_err(|error| error.to_string());
         Ok(Self {
             custom: custom.map(parse).transpose()?,
@@ -36,6 +38,7 @@ impl Texts {
             rfc5424: parse(RFC5424_TEMPLATE)?,
             loghost: loghost.to_owned(),
             offset_min: 0,
+            times,
             dates: DateCache::default(),
         })
     }
@@ -48,7 +51,7 @@ impl Texts {
     /// Writes a message in place of what is in `line`, without the newline that a template may end in.
     pub(super) fn line(&mut self, transport: Transport, message: &Message<'_>, now_us: i64, line: &mut Vec<u8>) {
         let default = if matches!(transport, Transport::Udp | Transport::Tcp) { &self.rfc3164 } else { &self.rfc5424 };
-        let env = Env { now_us, loghost: &self.loghost, offset_min: self.offset_min, ..Env::default() };
+        let env = self.times.env(now_us, &self.loghost, self.offset_min);
         line.clear();
         self.custom.as_ref().unwrap_or(default).write(message, &env, &mut self.dates, line);
         if line.last() == Some(&b'\n') {

@@ -1,7 +1,12 @@
 //! Taking up files: those that a reading of the folders found, those that a checkpoint knows, and copies of those that
 //! were cut off.
 
-use std::{collections::HashSet, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Follower, descriptors::open_it};
 use crate::follow::{
@@ -14,6 +19,9 @@ use crate::follow::{
     reconcile::{Changes, reconcile},
 };
 
+/// How long a file that may be a copy is left alone, and how long it is remembered that one was cut off.
+const SUSPECT: Duration = Duration::from_secs(30);
+
 impl Follower {
     /// Reads the folders and takes up what is new. What is new is read from its start; only when the source itself is
     /// new and says `from_end`, from its end.
@@ -23,6 +31,7 @@ impl Follower {
         let keys: HashSet<_> = walk.files.values().map(|stat| stat.key).collect();
         self.refused.keep(|key| keys.contains(&key));
         self.unreadable.keep(|key| keys.contains(&key));
+        self.suspects.retain(|key, _| keys.contains(key));
         for id in stay {
             if let Some(file) = self.table.get(id) {
                 file.rotated = None;
@@ -145,8 +154,14 @@ impl Follower {
             return;
         }
         let entry = self.remembered.take(&path, &stat);
+        let is_new = entry.as_ref().is_none_or(|entry| !stat.born_like(entry.born));
+        let copied = self.copied(&path, &stat, start, now).filter(|_| is_new);
+        if is_new && copied.is_none() && self.is_suspect(&path, &stat, start, now) {
+            return;
+        }
         let offset = match &entry {
             Some(entry) if is_same(entry, &stat, start) => entry.offset,
+            _ if copied.is_some() => copied.unwrap_or(0),
             None if self.is_new && !self.began && self.settings.from_end => {
                 end_of_lines(&file, stat.size, &mut self.buffer).unwrap_or(stat.size)
             }
@@ -157,9 +172,40 @@ impl Follower {
         let Some(entry) = entry.filter(|entry| !is_same(entry, &stat, start)) else { return };
         if stat.born_like(entry.born) {
             self.counters.add(|c| &c.truncations, 1);
-            self.adopt_copy(&path, before(&entry), now);
+            if !self.adopt_copy(&path, before(&entry), now) {
+                self.note_cut_off(path, before(&entry), now);
+            }
         } else {
             self.counters.add(|c| &c.reused, 1);
+        }
+    }
+
+    /// Where the lines of a file begin that were not read before, if it is the copy of a file that was cut off.
+    fn copied(&mut self, path: &Path, stat: &Stat, start: &[u8], now: Instant) -> Option<u64> {
+        self.cut_off.retain(|(.., at)| now.duration_since(*at) < SUSPECT);
+        let is_copy = |before: &Before| stat.size >= before.start;
+        let mut cut_off = self.cut_off.iter().filter(|(of, before, _)| find::is_like(path, start, of, &before.head));
+        cut_off.find(|(_, before, _)| is_copy(before)).map(|(_, before, _)| before.start)
+    }
+
+    /// Whether it may be a copy that is made before the original is cut off (logrotate's `copytruncate`, when the pattern
+    /// takes its name too). What it has beyond the original is known when that happens; if it does not, it is a file as
+    /// others.
+    fn is_suspect(&mut self, path: &Path, stat: &Stat, start: &[u8], now: Instant) -> bool {
+        let is_copied = |file: &Followed| file.rotated.is_none() && find::is_like(path, start, &file.path, &file.head);
+        let was_copied = |entry: &Entry| !entry.done && find::is_like(path, start, &entry.path, &entry.head);
+        if !(self.began && self.table.iter().any(is_copied)) && !self.remembered.iter().any(was_copied) {
+            return false;
+        }
+        let since = *self.suspects.entry(stat.key).or_insert(now);
+        now.duration_since(since) < SUSPECT
+    }
+
+    /// A followed file was cut off, and no copy of it has anything that was not read.
+    pub(super) fn note_cut_off(&mut self, path: Arc<Path>, before: Before, now: Instant) {
+        self.cut_off.retain(|(known, ..)| *known != path);
+        if self.cut_off.len() < FILES_MAX {
+            self.cut_off.push((path, before, now));
         }
     }
 
