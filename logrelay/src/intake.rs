@@ -359,3 +359,6 @@ impl Receipt {
         self.0.as_ref().is_none_or(|(frontier, sequence)| *frontier.borrow() >= *sequence)
     }
 }
+
+#[cfg(test)]
+mod tests;

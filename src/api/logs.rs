@@ -2,6 +2,7 @@
 //! read about access: everybody on this machine, and holders of the token.
 
 use std::{
+    collections::VecDeque,
     net::IpAddr,
     ops::ControlFlow,
     sync::{
@@ -36,8 +37,8 @@ use crate::{
 
 /// Messages in one answer of a search at most.
 const FOUND_MAX: usize = 100_000;
-/// Octets of lines in one answer of a search at most; as JSON each is there about three times.
-const FOUND_OCTETS_MAX: usize = 16 << 20;
+/// Octets of messages, as JSON, in one answer of a search at most; for a moment they are there twice.
+const FOUND_OCTETS_MAX: usize = 64 << 20;
 /// Searches at once.
 const SEARCHES_MAX: usize = 2;
 /// Searches that go on.
@@ -119,7 +120,7 @@ pub(crate) async fn grep(
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let logs = part(&app, peer, &headers)?;
     let Query(wanted) = wanted?;
     let filter = filter(wanted.filter.as_deref())?;
@@ -137,40 +138,41 @@ pub(crate) async fn grep(
     let _leaving = Leaving(gone.clone());
     let search = tokio::task::spawn_blocking(move || {
         let _place = place;
-        let (mut found, mut octets, mut left_out) = (std::collections::VecDeque::new(), 0, 0u64);
+        let (mut found, mut octets, mut left_out) = (VecDeque::<Box<str>>::new(), 0, 0u64);
         let result = spool.scan(from, to, &mut |message| {
             if takes(filter.as_ref(), message) && pattern.as_ref().is_none_or(|p| p.is_match(message.raw)) {
-                let shown = show::json(message);
-                let size = size_of_json(&shown);
-                octets += size;
-                found.push_back((shown, size));
+                // As text it takes a fraction of what it takes as a value, and what it takes is known.
+                let shown = show::json(message).to_string().into_boxed_str();
+                octets += shown.len();
+                found.push_back(shown);
                 while found.len() > limit || octets > FOUND_OCTETS_MAX {
                     left_out += 1;
-                    octets -= found.pop_front().map_or(octets, |(_, size)| size);
+                    octets -= found.pop_front().map_or(octets, |gone| gone.len());
                 }
             }
             if gone.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let items: Vec<Value> = found.into_iter().map(|(shown, _)| shown).collect();
-        result.map(|_| json!({ "items": items, "left_out": left_out }))
+        result.map(|_| answer(found, left_out))
     });
     let found = search
         .await
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the search failed: {e}")))?;
     found
-        .map(Json)
+        .map(|text| ([(header::CONTENT_TYPE, "application/json")], text).into_response())
         .map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the spool cannot be read: {e}")))
 }
 
-/// About what a value takes in memory.
-fn size_of_json(value: &Value) -> usize {
-    const NODE: usize = 64;
-    NODE + match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(size_of_json).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size_of_json(value)).sum(),
-        _ => 0,
+/// The items, oldest first, and how many older ones there were.
+fn answer(items: VecDeque<Box<str>>, left_out: u64) -> String {
+    let octets: usize = items.iter().map(|item| item.len() + 1).sum();
+    let mut text = String::with_capacity(octets + 64);
+    text.push_str("{\"items\":[");
+    for (number, item) in items.into_iter().enumerate() {
+        text.push_str(if number > 0 { "," } else { "" });
+        text.push_str(&item);
     }
+    text.push_str(&format!("],\"left_out\":{left_out}}}"));
+    text
 }
 
 /// Says that nobody waits for an answer any more.

@@ -1,6 +1,13 @@
 //! A whole relay that is stopped and started again while the next one does not answer.
 
-use std::{net::UdpSocket, sync::PoisonError};
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use logrelay::{
     labels::Inventory,
@@ -72,6 +79,75 @@ async fn a_record_that_is_sent_again_after_a_restart_has_the_same_origin() {
     until("the record arrives again", || origins(&got).contains(&before)).await;
     sender.send_to(b"<13>Oct  9 08:00:01 web01 app: again", address).unwrap();
     until("one of this opening arrives", || origins(&got).iter().any(|origin| origin.contains(&of_this))).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+/// While a source is changed again and again, nobody who sends to it notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_changes_loses_no_datagram() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = |tag: usize| {
+        format!(
+            "[[source]]\nname = \"in\"\nlisten = [\"udp://127.0.0.1:0\"]\ntags = [\"t{tag}\"]\n\
+             [[destination]]\nname = \"files\"\nfile = \"{}/out/${{HOST}}.log\"\npaused = {}\n\
+             [[route]]\nfrom = [\"in\"]\nto = [\"files\"]\n",
+            dir.path().display(),
+            tag.is_multiple_of(2)
+        )
+    };
+    let (relay, stop, running) = relay(&config(0), &dir.path().join("state")).await;
+    let address = relay.report().sources[0].listens[0].strip_prefix("udp://").unwrap().to_owned();
+    let (going, sent) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let sender = tokio::task::spawn_blocking({
+        let (going, sent) = (going.clone(), sent.clone());
+        move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect(address).unwrap();
+            while going.load(Relaxed) {
+                socket.send(b"<13>x").unwrap();
+                sent.fetch_add(1, Relaxed);
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+    });
+    for tag in 1..=5 {
+        let before = sent.load(Relaxed);
+        relay.apply(toml::from_str(&config(tag)).unwrap()).await.unwrap();
+        until("more is sent", || sent.load(Relaxed) > before + 20).await;
+    }
+    going.store(false, Relaxed);
+    sender.await.unwrap();
+    let sent = sent.load(Relaxed);
+    until("all came in", || relay.report().sources[0].books.received == sent).await;
+    until("all is written", || relay.report().destinations[0].delivered == sent).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+/// A change that is refused in the middle must not leave closed what it wanted to change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_refused_leaves_all_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let config = |more: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\nlisten = [\"udp://127.0.0.1:0\"]\n{more}\
+             [[destination]]\nname = \"files\"\nfile = \"{}/out.log\"\n[[route]]\nto = [\"files\"]\n",
+            dir.path().display()
+        )
+    };
+    let (relay, stop, running) = relay(&config(""), &dir.path().join("state")).await;
+    let listens = relay.report().sources[0].listens.clone();
+    let more =
+        format!("max_line = 100\n[[source]]\nname = \"other\"\nlisten = [\"udp://{}\"]\n", taken.local_addr().unwrap());
+    let problems = relay.apply(toml::from_str(&config(&more)).unwrap()).await.unwrap_err();
+    assert!(problems[0].contains("source other: cannot listen on"), "{problems:?}");
+    let sources = relay.report().sources;
+    assert_eq!((sources.len(), &sources[0].listens), (1, &listens));
+    let address = listens[0].strip_prefix("udp://").unwrap();
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"<13>x", address).unwrap();
+    until("it is written", || relay.report().destinations[0].delivered == 1).await;
     stop.cancel();
     running.await.unwrap().unwrap();
 }

@@ -125,6 +125,26 @@ async fn what_a_dead_receiver_never_read_is_sent_again() {
 }
 
 /// A receiver that dies in the middle of a chunk again and again, having read what it was sent.
+/// The operator names another receiver while lines that count as delivered lie in the socket of a dead one.
+#[tokio::test]
+async fn a_sink_that_is_replaced_hands_over_what_may_not_have_arrived() {
+    let ((dead, port), (alive, other)) = (listen().await, listen().await);
+    let mut former = sink(&format!("syslog = \"tcp://127.0.0.1:{port}\"\ntemplate = \"$MSG\""));
+    deliver(&mut former, &numbered(1..4), NOW).await;
+    // Never read: closing it resets the connection.
+    drop(dead.accept().await.unwrap());
+    drop(dead);
+    let read = Read::default();
+    let into = read.clone();
+    tokio::spawn(async move { drain(alive.accept().await.unwrap().0, into).await });
+    let mut changed = sink(&format!("syslog = \"tcp://127.0.0.1:{other}\"\ntemplate = \"$MSG\""));
+    former.close().await;
+    changed.continue_from(former);
+    deliver(&mut changed, &numbered(4..5), NOW + 1).await;
+    until("all are read", || text(&read) == "m1\nm2\nm3\nm4\n").await;
+    assert_eq!(counted(&changed, |c| &c.messages), 4, "counts go on");
+}
+
 #[tokio::test]
 async fn breaks_within_a_chunk_lose_nothing() {
     let (listener, port) = listen().await;

@@ -194,7 +194,8 @@ impl Follower {
     fn is_suspect(&mut self, path: &Path, stat: &Stat, start: &[u8], now: Instant) -> bool {
         let is_copied = |file: &Followed| file.rotated.is_none() && find::is_like(path, start, &file.path, &file.head);
         let was_copied = |entry: &Entry| !entry.done && find::is_like(path, start, &entry.path, &entry.head);
-        if !(self.began && self.table.iter().any(is_copied)) && !self.remembered.iter().any(was_copied) {
+        let may_be = self.began && self.table.iter().any(is_copied) || self.remembered.iter().any(was_copied);
+        if !may_be {
             return false;
         }
         let since = *self.suspects.entry(stat.key).or_insert(now);
