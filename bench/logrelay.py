@@ -200,7 +200,9 @@ class Follower(threading.Thread):
                     time.sleep(0.002)
                     continue
                 now = time.time()
-                whole, _, rest = (rest + data).rpartition(b"\n")
+                whole, newline, rest = (rest + data).rpartition(b"\n")
+                if not newline:
+                    continue
                 for text in whole.split(b"\n"):
                     self.lines += 1
                     at = text.find(b"at=")

@@ -161,7 +161,10 @@ impl Logs {
             };
             match relay.apply_latest(read).await {
                 Ok(()) => tracing::info!("the log relay follows its configuration"),
-                Err(problems) => problems.iter().for_each(|p| tracing::error!("the log relay stays as it is: {p}")),
+                Err(error) => {
+                    let outcome = if error.in_part { "changes only in part" } else { "stays as it is" };
+                    error.problems.iter().for_each(|problem| tracing::error!("the log relay {outcome}: {problem}"));
+                }
             }
         });
     }

@@ -240,12 +240,13 @@ impl Sink {
     }
 
     /// Goes on where another sink of the same destination has stopped, which is closed: what may not have arrived through
-    /// it is sent again through this one, and counts go on.
+    /// a stream is sent again through the next one, and counts go on. Between files and receivers nothing goes on.
     pub fn continue_from(&mut self, former: Self) {
         match (self, former) {
             (Self::File(sink), Self::File(former)) => sink.continue_from(*former),
             (Self::Syslog(sink), Self::Syslog(former)) => sink.continue_from(*former),
-            _ => {}
+            (Self::File(_), Self::Syslog(former)) => former.warn_of_tail(),
+            (Self::Syslog(_), Self::File(_)) => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where a line ends: octet counting and newlines (RFC 6587), decided per connection from its first octets, then kept.
 //!
-//! A connection whose first octets are a number without leading zero and a blank counts octets (`MSG-LEN SP MSG`,
-//! section 3.4.1, and RFC 5425 section 4.3); every other one ends its lines with LF (section 3.4.2), or with NUL, as the C
+//! A connection whose first octets are a number without leading zero, a blank and `<` counts octets (`MSG-LEN SP MSG`,
+//! section 3.4.1, and RFC 5425 section 4.3; a message begins with its PRI); every other one ends its lines with LF (section 3.4.2), or with NUL, as the C
 //! library and Python do over streams, and as syslog-ng takes it (`find_eom` in logproto-text-server.c). CR before LF is
 //! left to whoever reads the line.
 //!

@@ -268,6 +268,9 @@ impl Intake {
                     // Routes that rather shed than wait do so; for the others the sender waits.
                     let shed = self.placing.put_back(back);
                     self.count.turned(Outcome::ShedFull, &shed);
+                    if self.placing.messages() == 0 {
+                        return Ok(Receipt(None));
+                    }
                     let free = self.room.wait_for(|room| matches!(room, Room::Free)).await;
                     free.map_err(|_| Stopping)?;
                 }
@@ -296,6 +299,25 @@ impl Intake {
         self.settle();
     }
 
+    /// Gives up a batch whose sender will send it again, because it knows that it was not acknowledged: also the half in
+    /// memory, as far as no destination has it.
+    pub fn give_up(&mut self) {
+        self.shed_rest();
+        let begun = self.handing_memory.take().map(|(_, done)| done);
+        if let Some(done) = begun.or_else(|| self.placing.take_memory().map(|_| 0)) {
+            self.placing.queues().skip(done).for_each(|(queue, count)| queue.drop_unsent(count));
+        }
+        self.settle();
+    }
+
+    fn shed_rest(&mut self) {
+        if self.handing || self.placing.messages() > 0 {
+            let shed = self.placing.shed_all();
+            self.count.turned(Outcome::ShedNoRoom, &shed);
+        }
+        self.handing = false;
+    }
+
     /// Counts what the batch brought.
     fn settle(&mut self) {
         self.count.settle();
@@ -320,10 +342,7 @@ impl Intake {
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        if self.handing || self.placing.messages() > 0 {
-            let shed = self.placing.shed_all();
-            self.count.turned(Outcome::ShedNoRoom, &shed);
-        }
+        self.shed_rest();
         let begun = self.handing_memory.take();
         if let Some((memory, done)) = begun.or_else(|| Some((self.placing.take_memory()?, 0))) {
             // Nobody can wait any more.

@@ -116,6 +116,11 @@ impl Queue {
         }
     }
 
+    /// Counts what its sender has given up before there was room.
+    pub fn drop_unsent(&self, count: u64) {
+        self.counters.dropped_failing.fetch_add(count, Relaxed);
+    }
+
     /// Who has room has a place.
     fn insert(&self, batch: &Arc<Batch>, count: u64, room: OwnedSemaphorePermit) {
         match self.sender.try_send(Queued { batch: batch.clone(), count, _room: room }) {

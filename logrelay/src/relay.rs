@@ -84,6 +84,22 @@ struct Inner {
     shutdown: CancellationToken,
 }
 
+/// A configuration that does not come into force as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}; {}", problems.join("; "), if *in_part { "all else has changed" } else { "nothing has changed" })]
+pub struct NotApplied {
+    /// A sentence each.
+    pub problems: Vec<String>,
+    /// Whether something has changed all the same: the system refused a source in the very last moment.
+    pub in_part: bool,
+}
+
+impl From<Vec<String>> for NotApplied {
+    fn from(problems: Vec<String>) -> Self {
+        Self { problems, in_part: false }
+    }
+}
+
 /// Binds the sockets of all sources.
 ///
 /// # Errors
@@ -216,7 +232,7 @@ impl Relay {
     /// # Errors
     /// Everything that is wrong with it; then nothing has changed. If the system refuses a source in the very last moment,
     /// it says so, and all else has changed.
-    pub async fn apply(&self, config: Config) -> Result<(), Vec<String>> {
+    pub async fn apply(&self, config: Config) -> Result<(), NotApplied> {
         self.apply_latest(|| Ok(config)).await
     }
 
@@ -225,21 +241,20 @@ impl Relay {
     ///
     /// # Errors
     /// Those of `read` and of `apply`.
-    pub async fn apply_latest(&self, read: impl FnOnce() -> Result<Config, Vec<String>>) -> Result<(), Vec<String>> {
+    pub async fn apply_latest(&self, read: impl FnOnce() -> Result<Config, Vec<String>>) -> Result<(), NotApplied> {
         let _one = self.0.changing.lock().await;
         let config = read()?;
         let problems = review(&config);
         if !problems.is_empty() {
-            return Err(problems.iter().map(ToString::to_string).collect());
+            return Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().into());
         }
         if self.0.shutdown.is_cancelled() {
-            return Err(vec!["the node is stopping".into()]);
+            return Err(vec!["the node is stopping".to_owned()].into());
         }
         let present = self.0.config.load_full();
         if config.spool != present.spool || config.limits != present.limits {
-            return Err(vec![
-                "[logrelay.spool] and [logrelay.limits] cannot change while the node runs; restart it".into(),
-            ]);
+            let text = "[logrelay.spool] and [logrelay.limits] cannot change while the node runs; restart it";
+            return Err(vec![text.to_owned()].into());
         }
         // Everything that can fail without touching what runs comes first.
         let sinks = self.sinks(&config)?;
@@ -247,10 +262,13 @@ impl Relay {
         let rules = self.rules(&config, &targets)?;
         let prepared = self.prepare_destinations(sinks, &targets)?;
         match self.open_changed(&config).await {
-            Ok(bound) => self.change(config, bound, rules, prepared, &targets).await,
+            Ok(bound) => {
+                let changed = self.change(config, bound, rules, prepared, &targets).await;
+                changed.map_err(|problems| NotApplied { problems, in_part: true })
+            }
             Err(problems) => {
                 prepared.give_up().await;
-                Err(problems)
+                Err(NotApplied { in_part: problems.len() > 1, problems })
             }
         }
     }
@@ -265,12 +283,15 @@ impl Relay {
             self.stop_source(&former.name).await;
             closed.push(former.clone());
         }
+        kept.retain(|listen| config.source.iter().any(|source| source.listen.contains(listen)));
         for source in config.source.iter().filter(|source| !running.contains(source)) {
             match source::bind(source, &mut kept) {
                 Ok(sockets) => bound.push((source.clone(), sockets)),
                 Err(e) => {
                     bound.iter().for_each(|(_, sockets)| sockets.keep(&mut kept));
                     drop(bound);
+                    // What only the new ones wanted must be free for the former ones.
+                    kept.retain(|listen| closed.iter().any(|former| former.listen.contains(listen)));
                     return Err(self.open_again(closed, &mut kept, e));
                 }
             }
@@ -318,8 +339,7 @@ impl Relay {
         for (source, sockets) in bound {
             let name = source.name.clone();
             if let Err(found) = self.start_source(source, sockets) {
-                problems
-                    .extend(found.iter().map(|e| format!("the source {name} is closed: {e}; all else has changed")));
+                problems.extend(found.iter().map(|e| format!("the source {name} is closed: {e}")));
             }
         }
         self.stop_destinations(&config).await;

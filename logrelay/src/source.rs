@@ -13,7 +13,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::{fd::OwnedFd, unix::net::UnixListener},
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -144,15 +147,15 @@ struct Datagrams {
     /// Its path, if it is a local one.
     own: Option<Arc<local::OwnPath>>,
     /// Datagrams that the kernel dropped there, and that are counted already.
-    drops: u32,
+    drops: Arc<AtomicU32>,
 }
 
 impl Socket {
     /// The same socket or pipe once more.
     fn again(&self) -> std::io::Result<Self> {
         Ok(match self {
-            Self::Datagram(Datagrams { fd, own, .. }) => {
-                Self::Datagram(Datagrams { fd: fd.try_clone()?, own: own.clone(), drops: 0 })
+            Self::Datagram(Datagrams { fd, own, drops }) => {
+                Self::Datagram(Datagrams { fd: fd.try_clone()?, own: own.clone(), drops: drops.clone() })
             }
             Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
             Self::Unix(socket, own) => Self::Unix(socket.try_clone()?, own.clone()),

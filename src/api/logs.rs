@@ -23,7 +23,7 @@ use futures_util::stream;
 use logrelay::{
     filter::{Context, Filter},
     hosts::Silence,
-    message::Message,
+    message::{Flags, Message},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -140,7 +140,9 @@ pub(crate) async fn grep(
         let _place = place;
         let (mut found, mut octets, mut left_out) = (VecDeque::<Box<str>>::new(), 0, 0u64);
         let result = spool.scan(from, to, &mut |message| {
-            if takes(filter.as_ref(), message) && pattern.as_ref().is_none_or(|p| p.is_match(message.raw)) {
+            // What is not shown must not be found either.
+            let text = if message.flags.has(Flags::REWRITTEN) { message.message } else { message.raw };
+            if takes(filter.as_ref(), message) && pattern.as_ref().is_none_or(|p| p.is_match(text)) {
                 // As text it takes a fraction of what it takes as a value, and what it takes is known.
                 let shown = show::json(message).to_string().into_boxed_str();
                 octets += shown.len();

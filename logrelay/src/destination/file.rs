@@ -54,6 +54,9 @@ struct Entry {
 /// In place of a slot: the message came with an earlier attempt at this chunk, and is in its file.
 const WRITTEN: u32 = u32::MAX;
 
+/// How often it is said that lines are left out, microseconds.
+const WARN_EVERY_US: i64 = 60_000_000;
+
 /// Writes messages to files.
 #[derive(Debug)]
 pub struct FileSink {
@@ -74,6 +77,8 @@ pub struct FileSink {
     /// The last time that was told.
     seen_us: i64,
     last_error: Option<(i64, String)>,
+    /// When lines were last said to be left out, microseconds.
+    warned_us: i64,
 }
 
 impl FileSink {
@@ -114,6 +119,7 @@ impl FileSink {
             since_us: 0,
             seen_us: 0,
             last_error: None,
+            warned_us: i64::MIN,
         })
     }
 
@@ -128,9 +134,19 @@ impl FileSink {
             match self.table.flush(at, now_us) {
                 Ok(()) => {}
                 Err(bad) if bad.bad_path => {
-                    tracing::debug!(destination = self.table.options.name, reason = bad.text, "lines are left out");
+                    if now_us.saturating_sub(self.warned_us) >= WARN_EVERY_US {
+                        self.warned_us = now_us;
+                        let (destination, reason) = (&self.table.options.name, &bad.text);
+                        tracing::warn!(
+                            destination,
+                            reason,
+                            "lines are left out; others of this minute are only counted"
+                        );
+                    }
                     let slot = &mut self.table.slots[at];
-                    let (lines, octets) = (slot.ends.len() as u64, slot.buffer.len() as u64);
+                    let written = slot.ends.partition_point(|end| *end <= slot.written);
+                    let lines = (slot.ends.len() - written) as u64;
+                    let octets = (slot.buffer.len() - slot.written) as u64;
                     slot.written = slot.buffer.len();
                     delivered.messages -= lines;
                     delivered.octets -= octets;

@@ -337,6 +337,16 @@ impl SyslogSink {
         }
     }
 
+    /// There is no way for what may not have arrived.
+    pub(super) fn warn_of_tail(&self) {
+        if !self.tail.is_empty() {
+            tracing::warn!(
+                destination = self.options.name,
+                "the last lines to a receiver may not have arrived, and files do not get them"
+            );
+        }
+    }
+
     /// See [`Sink::continue_from`](super::Sink::continue_from).
     pub(super) fn continue_from(&mut self, former: Self) {
         (self.tail, self.previous, self.counters) = (former.tail, former.previous, former.counters);

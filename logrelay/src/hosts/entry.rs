@@ -39,8 +39,8 @@ pub struct HostEntry {
     in_inventory: AtomicBool,
     /// Messages whose header names another host than the inventory.
     mismatches: AtomicU64,
-    /// What its stamps that name no zone tell of the zone of its clock.
-    zone: Mutex<Zone>,
+    /// What its stamps that name no zone tell of the zone of its clock, by source: programs of one host may differ.
+    zones: Mutex<Vec<(Box<str>, Zone)>>,
     inner: Mutex<Inner>,
 }
 
@@ -63,6 +63,8 @@ pub(super) struct Inner {
 }
 
 const NEVER: i64 = i64::MIN;
+/// Sources for which one sender's zone is remembered.
+const ZONES_MAX: usize = 16;
 
 impl HostEntry {
     pub(super) fn new(who: Who, episodes: Weak<Episodes>) -> Self {
@@ -76,7 +78,7 @@ impl HostEntry {
             last_us: AtomicI64::new(NEVER),
             silent: AtomicBool::new(false),
             mismatches: AtomicU64::new(0),
-            zone: Mutex::default(),
+            zones: Mutex::default(),
             inner: Mutex::default(),
         }
     }
@@ -86,9 +88,19 @@ impl HostEntry {
         &self.who
     }
 
-    /// The offset of its clock, minutes, as far as it is known with this stamp; see [`Zone::feed`].
-    pub(crate) fn learn_zone(&self, received_us: i64, stamp_us: i64) -> Option<i16> {
-        self.zone.lock().unwrap_or_else(PoisonError::into_inner).feed(received_us, stamp_us)
+    /// The offset of its clock, minutes, as far as it is known with this stamp from this source; see [`Zone::feed`].
+    pub(crate) fn learn_zone(&self, source: &str, received_us: i64, stamp_us: i64) -> Option<i16> {
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = zones.iter().position(|(name, _)| **name == *source);
+        let at = known.unwrap_or_else(|| {
+            // Names of sources that are gone go first.
+            if zones.len() >= ZONES_MAX {
+                zones.remove(0);
+            }
+            zones.push((source.into(), Zone::default()));
+            zones.len() - 1
+        });
+        zones.get_mut(at)?.1.feed(received_us, stamp_us)
     }
 
     /// Whether a message of this severity may come in. Per message; without locks.

@@ -131,7 +131,7 @@ impl Known {
             return *stamp;
         }
         let wall_us = stamp.wall_us();
-        let learned = self.learns_zone.then(|| self.entry.learn_zone(received_us, wall_us));
+        let learned = self.learns_zone.then(|| self.entry.learn_zone(&self.origin.name, received_us, wall_us));
         let offset_min = learned.flatten().unwrap_or(self.offset_min);
         Stamp { us: wall_us.saturating_sub(i64::from(offset_min) * 60_000_000), offset_min, ..*stamp }
     }

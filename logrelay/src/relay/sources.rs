@@ -97,7 +97,11 @@ impl Relay {
             let (folder, counters) = (self.0.node.folder.join("follow"), Arc::<follow::Counters>::default());
             let intake = self.intake(origin.clone());
             let started = follow::start(&config, folder, intake, self.0.node.clock, stop.clone(), counters.clone());
-            let (following, task) = started.map_err(|e| vec![format!("source {}: {e}", config.name)])?;
+            let (following, task) = started.map_err(|e| {
+                // Threads that read sockets look at nothing else.
+                stop.cancel();
+                vec![format!("source {}: {e}", config.name)]
+            })?;
             tasks.spawn(async move {
                 task.await;
                 Ok(())

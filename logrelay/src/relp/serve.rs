@@ -241,8 +241,10 @@ impl<R: Road, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, R, S> {
                 Ok(Asked::Record(_)) => answers.refused(frame.txnr),
             }
             self.link.input.buffer().consume(used);
-            if self.road.is_full() {
-                self.hand_on(std::mem::take(&mut answers)).await?;
+            if self.road.is_full()
+                && let Err(end) = self.hand_on(std::mem::take(&mut answers)).await
+            {
+                break Err(end);
             }
         };
         self.shared.counters.add(counts);
@@ -272,28 +274,30 @@ impl<R: Road, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, R, S> {
     async fn hand_on(&mut self, answers: Answers) -> Result<(), End> {
         let Self { road, link, shared, is_gone, .. } = self;
         let counters = &*shared.counters;
-        let (mut flush, mut waiting) = (pin!(road.flush()), None);
-        let mut look = pin!(sleep(LOOK_EVERY));
-        let handed = poll_fn(|cx| {
-            if let Poll::Ready(receipt) = flush.as_mut().poll(cx) {
-                return Poll::Ready(receipt.map_err(End::from));
-            }
-            waiting.get_or_insert_with(|| counters.wait(shared.clock));
-            if let Poll::Ready(end) = link.poll_answers(cx) {
-                return Poll::Ready(Err(end));
-            }
-            while look.as_mut().poll(cx).is_ready() {
-                if is_gone(&link.stream) {
-                    return Poll::Ready(Err(End::Closed));
+        let handed = {
+            let (mut flush, mut look, mut waiting) = (pin!(road.flush()), pin!(sleep(LOOK_EVERY)), None);
+            poll_fn(|cx| {
+                if let Poll::Ready(receipt) = flush.as_mut().poll(cx) {
+                    return Poll::Ready(receipt.map_err(End::from));
                 }
-                look.as_mut().reset(Instant::now() + LOOK_EVERY);
-            }
-            Poll::Pending
-        })
-        .await;
+                waiting.get_or_insert_with(|| counters.wait(shared.clock));
+                if let Poll::Ready(end) = link.poll_answers(cx) {
+                    return Poll::Ready(Err(end));
+                }
+                while look.as_mut().poll(cx).is_ready() {
+                    if is_gone(&link.stream) {
+                        return Poll::Ready(Err(End::Closed));
+                    }
+                    look.as_mut().reset(Instant::now() + LOOK_EVERY);
+                }
+                Poll::Pending
+            })
+            .await
+        };
         match handed {
             Ok(receipt) => link.owed.push_back((answers, Some(receipt))),
             Err(end) => {
+                road.give_up();
                 counters.relp_unanswered.fetch_add(answers.count(), Relaxed);
                 return Err(end);
             }

@@ -13,10 +13,7 @@ use tracing::warn;
 use wire::TlsIdentity;
 
 use super::{Datagrams, Socket, datagram::ask_buffer, local};
-use crate::{
-    config::{Listen, Source},
-    sys,
-};
+use crate::config::{Listen, Source};
 
 /// The open sockets and pipes of a source.
 pub struct Bound {
@@ -65,6 +62,11 @@ impl Kept {
         self.0.append(&mut other.0);
     }
 
+    /// Closes those where nobody is to listen any more: another kind of socket may want the address.
+    pub fn retain(&mut self, is_wanted: impl Fn(&Listen) -> bool) {
+        self.0.retain(|(asked, ..)| is_wanted(asked));
+    }
+
     fn take(&mut self, asked: &Listen) -> Option<(Listen, Socket)> {
         let at = self.0.iter().position(|(known, ..)| known == asked)?;
         let (_, listen, socket) = self.0.swap_remove(at);
@@ -82,7 +84,7 @@ pub fn bind(source: &Source, kept: &mut Kept) -> Result<Bound, String> {
     let mut bound = Bound { sockets: Vec::new(), asked: Vec::new(), identity };
     for listen in &source.listen {
         let opened = match kept.take(listen) {
-            Some(known) => again(known, source.receive_buffer),
+            Some(known) => Ok(again(known, source.receive_buffer)),
             None => open(listen, source.receive_buffer),
         };
         match opened {
@@ -100,12 +102,13 @@ pub fn bind(source: &Source, kept: &mut Kept) -> Result<Bound, String> {
 }
 
 /// A socket that was kept, as its source is now.
-fn again((listen, mut socket): (Listen, Socket), receive_buffer: usize) -> Result<(Listen, Socket), String> {
-    if let Socket::Datagram(datagrams) = &mut socket {
-        buffer(&datagrams.fd, &listen, receive_buffer)?;
-        datagrams.drops = sys::drops(datagrams.fd.as_fd()).unwrap_or(0);
+fn again((listen, socket): (Listen, Socket), receive_buffer: usize) -> (Listen, Socket) {
+    if let Socket::Datagram(datagrams) = &socket
+        && let Err(error) = buffer(&datagrams.fd, &listen, receive_buffer)
+    {
+        warn!(%listen, error, "the receive buffer stays as it was");
     }
-    Ok((listen, socket))
+    (listen, socket)
 }
 
 fn identity(source: &Source) -> Result<Option<TlsIdentity>, String> {
@@ -124,13 +127,13 @@ fn open(listen: &Listen, receive_buffer: usize) -> Result<(Listen, Socket), Stri
     let unix = |path: &Path, fd: OwnedFd, own| {
         buffer(&fd, listen, receive_buffer)?;
         let path = Listen::UnixDatagram(path.into());
-        Ok((path, Socket::Datagram(Datagrams { fd, own: Some(Arc::new(own)), drops: 0 })))
+        Ok((path, Socket::Datagram(Datagrams { fd, own: Some(Arc::new(own)), drops: Arc::default() })))
     };
     match listen {
         Listen::Udp(address) => {
             let (fd, address) = udp(*address).map_err(|error| cannot(listen, &error))?;
             buffer(&fd, listen, receive_buffer)?;
-            Ok((Listen::Udp(address), Socket::Datagram(Datagrams { fd, own: None, drops: 0 })))
+            Ok((Listen::Udp(address), Socket::Datagram(Datagrams { fd, own: None, drops: Arc::default() })))
         }
         Listen::Tcp(address) => tcp(*address).map(|(socket, address)| (Listen::Tcp(address), socket)),
         Listen::Tls(address) => tcp(*address).map(|(socket, address)| (Listen::Tls(address), socket)),

@@ -9,7 +9,10 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -56,8 +59,8 @@ pub(super) fn ask_buffer(socket: BorrowedFd<'_>, octets: usize) -> std::io::Resu
 /// A datagram socket, to be read.
 pub(super) struct Socket {
     pub(super) fd: OwnedFd,
-    /// Datagrams that the kernel dropped there before, and that others have counted.
-    pub(super) drops: u32,
+    /// Datagrams that the kernel dropped there, and that are counted: by us, or by who read the socket before.
+    pub(super) drops: Arc<AtomicU32>,
     pub(super) name: String,
     pub(super) max_line: usize,
     pub(super) udp: bool,
@@ -88,7 +91,7 @@ fn read<R: Road>(socket: &Socket, mut road: R) {
     let Socket { max_line, udp, clock, counters, .. } = socket;
     let slot = if *udp { (*max_line).min(UDP_MAX) } else { *max_line }.max(1);
     let mut datagrams = Datagrams::new((SLOTS_MAX / slot).clamp(8, BATCH), slot);
-    let mut drops = Drops { last: socket.drops, looked_us: 0 };
+    let mut drops = Drops::default();
     let mut sender = Sender::default();
     counters.opened.fetch_add(1, Relaxed);
     // Who read it before has left it so at its end.
@@ -154,8 +157,8 @@ fn take<R: Road>(
 }
 
 /// What the kernel dropped.
+#[derive(Default)]
 struct Drops {
-    last: u32,
     looked_us: i64,
 }
 
@@ -167,8 +170,7 @@ impl Drops {
         }
         self.looked_us = now;
         if let Some(total) = sys::drops(socket.fd.as_fd()) {
-            let new = total.wrapping_sub(self.last);
-            self.last = total;
+            let new = total.wrapping_sub(socket.drops.swap(total, Relaxed));
             if new > 0 && socket.counters.kernel_drops.fetch_add(u64::from(new), Relaxed) == 0 {
                 warn!(
                     socket = socket.name,

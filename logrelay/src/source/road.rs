@@ -26,6 +26,8 @@ pub trait Road: Send + 'static {
     fn flush(&mut self) -> impl Future<Output = Result<Self::Receipt, Stopping>> + Send;
     /// Hands the batch on without waiting.
     fn flush_or_shed(&mut self);
+    /// Gives up the batch, which will be sent again.
+    fn give_up(&mut self);
     /// Whether the batch is durable.
     fn is_durable(receipt: &Self::Receipt) -> bool;
     /// Waits until it is.
@@ -57,6 +59,10 @@ impl Road for Intake {
 
     fn flush_or_shed(&mut self) {
         Intake::flush_or_shed(self);
+    }
+
+    fn give_up(&mut self) {
+        Intake::give_up(self);
     }
 
     fn is_durable(receipt: &Receipt) -> bool {

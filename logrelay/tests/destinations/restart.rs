@@ -1,13 +1,6 @@
 //! A whole relay that is stopped and started again while the next one does not answer.
 
-use std::{
-    net::UdpSocket,
-    sync::{
-        Arc, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{net::UdpSocket, sync::PoisonError, time::Duration};
 
 use logrelay::{
     labels::Inventory,
@@ -98,28 +91,22 @@ async fn a_source_that_changes_loses_no_datagram() {
     };
     let (relay, stop, running) = relay(&config(0), &dir.path().join("state")).await;
     let address = relay.report().sources[0].listens[0].strip_prefix("udp://").unwrap().to_owned();
-    let (going, sent) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
-    let sender = tokio::task::spawn_blocking({
-        let (going, sent) = (going.clone(), sent.clone());
-        move || {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.connect(address).unwrap();
-            while going.load(Relaxed) {
-                socket.send(b"<13>x").unwrap();
-                sent.fetch_add(1, Relaxed);
-                std::thread::sleep(Duration::from_micros(200));
-            }
-        }
-    });
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(address).unwrap();
+    let mut sent = 0;
     for tag in 1..=5 {
-        let before = sent.load(Relaxed);
-        relay.apply(toml::from_str(&config(tag)).unwrap()).await.unwrap();
-        until("more is sent", || sent.load(Relaxed) > before + 20).await;
+        // No more than a socket's buffer holds, while nobody reads from it.
+        let send = async {
+            for _ in 0..100 {
+                socket.send(b"<13>x").unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let (changed, ()) = tokio::join!(relay.apply(toml::from_str(&config(tag)).unwrap()), send);
+        changed.unwrap();
+        sent += 100;
+        until("all came in", || relay.report().sources[0].books.received == sent).await;
     }
-    going.store(false, Relaxed);
-    sender.await.unwrap();
-    let sent = sent.load(Relaxed);
-    until("all came in", || relay.report().sources[0].books.received == sent).await;
     until("all is written", || relay.report().destinations[0].delivered == sent).await;
     stop.cancel();
     running.await.unwrap().unwrap();
@@ -141,12 +128,56 @@ async fn a_change_that_is_refused_leaves_all_as_it_was() {
     let listens = relay.report().sources[0].listens.clone();
     let more =
         format!("max_line = 100\n[[source]]\nname = \"other\"\nlisten = [\"udp://{}\"]\n", taken.local_addr().unwrap());
-    let problems = relay.apply(toml::from_str(&config(&more)).unwrap()).await.unwrap_err();
+    let problems = relay.apply(toml::from_str(&config(&more)).unwrap()).await.unwrap_err().problems;
     assert!(problems[0].contains("source other: cannot listen on"), "{problems:?}");
     let sources = relay.report().sources;
     assert_eq!((sources.len(), &sources[0].listens), (1, &listens));
     let address = listens[0].strip_prefix("udp://").unwrap();
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"<13>x", address).unwrap();
+    until("it is written", || relay.report().destinations[0].delivered == 1).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_may_change_its_protocol() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = |scheme: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\nlisten = [\"{scheme}://{address}\"]\n\
+             [[destination]]\nname = \"files\"\nfile = \"{}/out.log\"\n[[route]]\nto = [\"files\"]\n",
+            dir.path().display()
+        )
+    };
+    let (relay, stop, running) = relay(&config("tcp"), &dir.path().join("state")).await;
+    for scheme in ["relp", "tcp"] {
+        relay.apply(toml::from_str(&config(scheme)).unwrap()).await.unwrap();
+        assert_eq!(relay.report().sources[0].listens, [format!("{scheme}://{address}")]);
+    }
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_change_of_protocol_opens_the_former_source_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = |listen: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\nlisten = [{listen}]\n[[destination]]\nname = \"files\"\n\
+             file = \"{}/out.log\"\n[[route]]\nto = [\"files\"]\n",
+            dir.path().display()
+        )
+    };
+    let (relay, stop, running) = relay(&config(&format!("\"tcp://{address}\"")), &dir.path().join("state")).await;
+    let wrong = format!("\"relp://{address}\", \"udp://{}\"", taken.local_addr().unwrap());
+    let refused = relay.apply(toml::from_str(&config(&wrong)).unwrap()).await.unwrap_err();
+    assert!(!refused.in_part && refused.to_string().ends_with("nothing has changed"), "{refused}");
+    assert_eq!(relay.report().sources[0].listens, [format!("tcp://{address}")]);
+    let mut sender = std::net::TcpStream::connect(address).unwrap();
+    std::io::Write::write_all(&mut sender, b"<13>x\n").unwrap();
     until("it is written", || relay.report().destinations[0].delivered == 1).await;
     stop.cancel();
     running.await.unwrap().unwrap();

@@ -124,7 +124,6 @@ async fn what_a_dead_receiver_never_read_is_sent_again() {
     task.abort();
 }
 
-/// A receiver that dies in the middle of a chunk again and again, having read what it was sent.
 /// The operator names another receiver while lines that count as delivered lie in the socket of a dead one.
 #[tokio::test]
 async fn a_sink_that_is_replaced_hands_over_what_may_not_have_arrived() {
@@ -145,6 +144,7 @@ async fn a_sink_that_is_replaced_hands_over_what_may_not_have_arrived() {
     assert_eq!(counted(&changed, |c| &c.messages), 4, "counts go on");
 }
 
+/// A receiver that dies in the middle of a chunk again and again, having read what it was sent.
 #[tokio::test]
 async fn breaks_within_a_chunk_lose_nothing() {
     let (listener, port) = listen().await;

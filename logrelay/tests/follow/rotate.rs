@@ -115,9 +115,14 @@ fn a_copy_that_is_followed_too_is_not_read_again() {
         let expected = ["one, and enough to be known by", "three", "two"];
         assert_eq!(lines, expected[..if read_before_it_is_cut_off { 2 } else { 3 }]);
         // One that stays beside the original is a file as others.
-        fs::copy(rig.path("a.log"), rig.path("b.log")).unwrap();
-        rig.pass(1);
-        assert_eq!(rig.take(), ["three"]);
+        rig.append("a.log", "and enough of the other\n");
+        rig.read();
+        assert_eq!(rig.take(), ["and enough of the other"]);
+        fs::copy(rig.path("a.log"), rig.path("a.log.2")).unwrap();
+        rig.pass(20);
+        assert_eq!(rig.take(), [""; 0]);
+        rig.pass(20);
+        assert_eq!(rig.take(), ["three", "and enough of the other"]);
     }
 }
 

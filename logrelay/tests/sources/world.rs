@@ -117,6 +117,10 @@ impl Road for Keeper {
         self.keep();
     }
 
+    fn give_up(&mut self) {
+        (self.batch, self.octets) = (vec![], 0);
+    }
+
     fn is_durable((frontier, batch): &Self::Receipt) -> bool {
         *frontier.borrow() >= *batch
     }

@@ -198,8 +198,12 @@ impl Follower {
         if !may_be {
             return false;
         }
-        let since = *self.suspects.entry(stat.key).or_insert(now);
-        now.duration_since(since) < SUSPECT
+        let seen = self.suspects.entry(stat.key).or_insert((stat.size, now));
+        if seen.0 != stat.size {
+            // It is still being made.
+            *seen = (stat.size, now);
+        }
+        now.duration_since(seen.1) < SUSPECT
     }
 
     /// A followed file was cut off, and no copy of it has anything that was not read.
