@@ -65,7 +65,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=5, help="length of each load (default 5)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all receivers (default 5)")
     parser.add_argument("--quick", action="store_true", help="short: 2 seconds, 3 rounds, half a minute with a dead destination")
-    parser.add_argument("--case", action="append", help="only this case; may be repeated: " + ", ".join(case.name for case in CASES))
+    parser.add_argument("--case", action="append", help="only this case; may be repeated: " + ", ".join([case.name for case in CASES] + ["idle connections", "dead destination"]))
     parser.add_argument("--binary", help="gatehouse to measure; set by bench/run")
     parser.add_argument("--syslog-ng", required=True, help="folder into which syslog-ng is unpacked; set by bench/run")
     parser.add_argument("--peers-only", action="store_true", help="without gatehouse")
@@ -262,6 +262,10 @@ def dead_destination(args, out, extra, verdicts):
             verdicts.check(f"growth of memory with a dead destination, {word}", ill[3] - ill[2], 32, "MB")
 
 
+# Without a peer.
+ALONE = {"idle connections": idle_connections, "dead destination": dead_destination}
+
+
 def main():
     args = arguments()
     print(f"{machine()}; {args.rounds} rounds of {args.seconds:g} s\n", flush=True)
@@ -277,11 +281,13 @@ def main():
         for case in CASES:
             if not args.case or case.name in args.case:
                 side_by_side(args, case, contenders, out, verdicts)
-        if args.peers_only or args.case:
+        if args.peers_only:
             return
-        idle_connections(args, out, extra, verdicts)
-        dead_destination(args, out, extra, verdicts)
-        extra.print()
+        for name, measure in ALONE.items():
+            if not args.case or name in args.case:
+                measure(args, out, extra, verdicts)
+        if extra.rows[2:]:
+            extra.print()
     finally:
         if verdicts.table.rows[2:]:
             verdicts.table.print()
