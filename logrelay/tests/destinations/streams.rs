@@ -159,6 +159,11 @@ async fn breaks_within_a_chunk_lose_nothing() {
                 into.lock().unwrap().extend_from_slice(&octets[..n]);
                 total += n;
             }
+            // What its kernel has acknowledged and it has not read would be lost with it: no sender can know.
+            let mut stream = stream.into_std().unwrap();
+            while let Ok(n @ 1..) = std::io::Read::read(&mut stream, &mut octets) {
+                into.lock().unwrap().extend_from_slice(&octets[..n]);
+            }
             into.lock().unwrap().push(b'\n');
         }
     });
