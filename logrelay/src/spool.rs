@@ -214,26 +214,6 @@ impl Spool {
         })
     }
 
-    /// Gives a destination another name; its number and its cursor stay. Blocking.
-    ///
-    /// # Errors
-    /// There is no such destination, or there is one of the new name.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), SpoolError> {
-        self.shared.change(|state| {
-            let id = state.table.find(from).ok_or_else(|| SpoolError::Unknown(from.to_owned()))?;
-            if to.is_empty() || to.len() > NAME_MAX {
-                return Err(SpoolError::Name(to.to_owned()));
-            }
-            if from != to && state.table.find(to).is_some() {
-                return Err(SpoolError::Exists(to.to_owned()));
-            }
-            if let Some(destination) = state.table.destinations.get_mut(&id) {
-                to.clone_into(&mut destination.name);
-            }
-            Ok(())
-        })
-    }
-
     /// Forgets a destination: its readers end, and it holds no segment any more. What was pending for it is returned.
     /// Blocking.
     ///

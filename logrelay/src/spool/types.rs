@@ -140,9 +140,6 @@ pub enum SpoolError {
     /// A name that cannot be a destination's.
     #[error("{0:?} is to be a destination, but a name has 1 to {NAME_MAX} octets; choose another")]
     Name(String),
-    /// A name that is taken.
-    #[error("a destination is to be called {0:?}, but there is one already; choose another name")]
-    Exists(String),
     /// A name that nobody has.
     #[error("destination {0:?} was asked for, but the spool has none of that name; see the report for those it has")]
     Unknown(String),
