@@ -50,8 +50,9 @@ pub struct Follower {
     refused: Refused,
     /// Files that could not be opened.
     unreadable: Refused,
-    /// Files that may be copies of followed ones, which are about to be cut off; their size, and since when.
-    suspects: HashMap<Key, (u64, Instant)>,
+    /// Files that may be copies of followed ones, which are about to be cut off; their size, since when
+    /// they have it, and when they were seen first.
+    suspects: HashMap<Key, (u64, Instant, Instant)>,
     /// Followed files that were cut off not long ago: how far they had been read before.
     cut_off: Vec<(Arc<Path>, Before, Instant)>,
     /// Files to be read, the next one first.

@@ -126,6 +126,22 @@ fn a_copy_that_is_followed_too_is_not_read_again() {
     }
 }
 
+/// It grows all the time, and so it never looks like a copy that is complete.
+#[test]
+fn a_growing_log_that_begins_like_another_is_followed_in_the_end() {
+    let mut rig = Rig::new("*");
+    rig.append("a.log", "the banner of the program\n");
+    rig.read();
+    rig.append("a.log.err", "the banner of the program\n");
+    for number in 0..40 {
+        rig.append("a.log.err", format!("error {number}\n"));
+        rig.pass(10);
+    }
+    let lines = rig.take();
+    assert_eq!(lines.len(), 42, "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "error 39");
+}
+
 #[test]
 fn a_file_that_begins_anew_and_is_longer_than_before_is_noticed() {
     let mut rig = Rig::new("*.log");

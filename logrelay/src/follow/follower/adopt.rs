@@ -21,6 +21,8 @@ use crate::follow::{
 
 /// How long a file that may be a copy is left alone, and how long it is remembered that one was cut off.
 const SUSPECT: Duration = Duration::from_secs(30);
+/// How long in all, while it grows: a log of its own may begin like another, and grow for ever.
+const SUSPECT_MAX: Duration = Duration::from_secs(300);
 
 impl Follower {
     /// Reads the folders and takes up what is new. What is new is read from its start; only when the source itself is
@@ -198,12 +200,12 @@ impl Follower {
         if !may_be {
             return false;
         }
-        let seen = self.suspects.entry(stat.key).or_insert((stat.size, now));
-        if seen.0 != stat.size {
+        let (size, grown, first) = self.suspects.entry(stat.key).or_insert((stat.size, now, now));
+        if *size != stat.size {
             // It is still being made.
-            *seen = (stat.size, now);
+            (*size, *grown) = (stat.size, now);
         }
-        now.duration_since(seen.1) < SUSPECT
+        now.duration_since(*grown) < SUSPECT && now.duration_since(*first) < SUSPECT_MAX
     }
 
     /// A followed file was cut off, and no copy of it has anything that was not read.
