@@ -134,7 +134,8 @@ impl FileSink {
             match self.table.flush(at, now_us) {
                 Ok(()) => {}
                 Err(bad) if bad.bad_path => {
-                    if now_us.saturating_sub(self.warned_us) >= WARN_EVERY_US {
+                    // Also when the clock was set back.
+                    if !(0..WARN_EVERY_US).contains(&now_us.saturating_sub(self.warned_us)) {
                         self.warned_us = now_us;
                         let (destination, reason) = (&self.table.options.name, &bad.text);
                         tracing::warn!(

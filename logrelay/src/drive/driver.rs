@@ -227,7 +227,7 @@ impl Driver {
     async fn finish(&mut self) {
         let until = Instant::now() + STOP_WITHIN / 2;
         while self.queue.pending() > 0 && !self.progress.paused.load(Relaxed) {
-            let Some(queued) = self.queue.take().await else { break };
+            let Ok(Some(queued)) = timeout_at(until, self.queue.take()).await else { break };
             let delivery = self.sink.deliver(queued.batch.records(), 0, self.number, (self.clock)());
             let result = timeout_at(until, delivery).await;
             let (delivered, is_over) = match result {

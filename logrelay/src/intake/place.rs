@@ -138,7 +138,7 @@ impl Placing {
                 self.pool.seen(message.field(Field::Origin));
             }
         }
-        self.spool = kept;
+        self.spool = if kept.is_empty() { Vec::new() } else { kept };
         self.messages -= gone.len() as u64;
         gone
     }

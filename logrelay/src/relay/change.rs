@@ -18,11 +18,12 @@ use crate::{
 
 /// A configuration that does not come into force as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}; {}", problems.join("; "), if *in_part { "all else has changed" } else { "nothing has changed" })]
+#[error("{}; {}", problems.join("; "), if *in_part { "it is changed in part" } else { "nothing has changed" })]
 pub struct NotApplied {
     /// A sentence each.
     pub problems: Vec<String>,
-    /// Whether something has changed all the same: the system refused a source in the very last moment.
+    /// Whether something has changed all the same: the system refused a source in the very last moment, or one that was
+    /// to be opened again.
     pub in_part: bool,
 }
 

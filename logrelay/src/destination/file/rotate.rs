@@ -1,4 +1,5 @@
-//! Rotation: NAME becomes NAME.1, NAME.1 becomes NAME.2, and what is beyond the number that is kept is removed.
+//! Rotation: NAME becomes NAME.1, NAME.1 becomes NAME.2, and the last of those that are kept is removed.
+//! As with logrotate, what has a higher number stays when fewer are kept than before: it may be somebody else's.
 //!
 //! A rotated file may be compressed: NAME.1 stays until NAME.1.gz is whole and on disk, under a temporary name until
 //! then. After a crash NAME.1 is still there, is moved on as it is, and is compressed as NAME.2 next time.
@@ -32,8 +33,6 @@ use super::{
 const WAITING_MAX: usize = 64;
 /// Octets that are compressed at a time.
 const BLOCK: usize = 64 << 10;
-/// Numbers beyond the one that is kept that are looked at: fewer may be kept than before.
-const BEYOND_MAX: usize = 1000;
 /// What a rotated file may end in.
 const ENDINGS: [&str; 3] = ["", ".gz", ".zst"];
 
@@ -43,13 +42,7 @@ pub(super) fn shift(folder: &OwnedFd, name: &[u8], keep: usize) -> Result<(), Er
         return unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
     }
     for ending in ENDINGS {
-        for n in keep..keep.saturating_add(BEYOND_MAX) {
-            let gone = unlinkat(folder, &numbered(name, n, ending)[..], UnlinkatFlags::NoRemoveDir);
-            if gone == Err(Errno::ENOENT) && n > keep {
-                break;
-            }
-            absent(gone)?;
-        }
+        absent(unlinkat(folder, &numbered(name, keep, ending)[..], UnlinkatFlags::NoRemoveDir))?;
         for n in (1..keep).rev() {
             let (from, to) = (numbered(name, n, ending), numbered(name, n + 1, ending));
             absent(renameat(folder, &from[..], folder, &to[..]))?;
