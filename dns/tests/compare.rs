@@ -21,6 +21,11 @@ use dns::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::ports::free_port;
+
+#[path = "../../tests/e2e/ports.rs"]
+mod ports;
+
 const HEAD: &str =
     "$ORIGIN acme.private.\n$TTL 60\n@ SOA ns1 hostmaster 1 3600 900 604800 30\n@ NS ns1\nns1 A 192.0.2.1\n";
 const OURS: &str = "same A 192.0.2.2\nset A 192.0.2.3\nset A 192.0.2.4\nmoved A 192.0.2.5\nnew A 192.0.2.6\n\
@@ -54,7 +59,7 @@ fn start(program: &str, args: &[&str], config: impl FnOnce(&str, u16) -> String,
     let folder = dir.display().to_string();
     fs::write(dir.join("zone"), format!("{HEAD}{THEIRS}{}", large(11))).unwrap();
     // These servers take a number, not a socket.
-    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let file = dir.join("conf");
     fs::write(&file, config(&folder, address.port())).unwrap();
     let log = fs::File::create(dir.join("log")).unwrap();

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command},
     sync::{
@@ -28,6 +28,11 @@ use dns::{
     zone::{Soa, ZoneDiff},
     zonefile,
 };
+
+use crate::ports::free_port;
+
+#[path = "../../tests/e2e/ports.rs"]
+mod ports;
 
 const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -305,7 +310,7 @@ impl Drop for Process {
 /// Starts a server on a port that was just free; its messages go to a file `log`.
 fn secondary(dir: &Path, program: &str, args: &[&str], config: impl Fn(u16) -> String) -> (Process, SocketAddr) {
     // These servers take a number, not a socket.
-    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let file = dir.join("conf");
     fs::write(&file, config(address.port())).unwrap();
     let log = fs::File::create(dir.join("log")).unwrap();

@@ -122,6 +122,8 @@ impl Flags {
     pub const INTERNAL: Self = Self(1 << 8);
     /// The time in the message is ten years or more from the time of receipt.
     pub const SKEWED: Self = Self(1 << 9);
+    /// The record behind it is of the same message, on another road; written by the spool.
+    pub const MORE: Self = Self(1 << 10);
 
     /// Whether all of `other` is set.
     pub fn has(self, other: Self) -> bool {
@@ -132,6 +134,12 @@ impl Flags {
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// With `other` not set.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 }
 

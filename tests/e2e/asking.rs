@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::{
     authority::Authority,
-    harness::{GATEHOUSE, free_port, wait_for},
+    harness::{GATEHOUSE, wait_for},
     instance::Instance,
+    ports::free_port,
     region::{HERE, Plan, Region},
     relay::Relay,
 };

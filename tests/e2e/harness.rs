@@ -1,40 +1,24 @@
 //! Starting and ending servers, waiting for conditions, running commands.
 
 use std::{
-    collections::HashSet,
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::message::{Message, Question, Udp};
+use crate::{
+    message::{Message, Question, Udp},
+    ports::free_port,
+};
 
 pub(crate) const GATEHOUSE: &str = env!("CARGO_BIN_EXE_gatehouse");
 /// How long anything may take on a machine that does much else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A port that is free for UDP and TCP and that no other test was given. Below the range from which the kernel takes
-/// ports for outgoing connections, so that none of these can take it either.
-pub(crate) fn free_port() -> u16 {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    let mut guard = GIVEN.lock().unwrap();
-    let given = guard.get_or_insert_default();
-    let start = 15_000 + (std::process::id() % 300) as u16 * 50;
-    for port in (start..32_000).chain(15_000..start) {
-        let at = (Ipv4Addr::LOCALHOST, port);
-        if !given.contains(&port) && UdpSocket::bind(at).is_ok() && TcpListener::bind(at).is_ok() {
-            given.insert(port);
-            return port;
-        }
-    }
-    panic!("no free port");
-}
 
 pub(crate) fn free_address() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port()).into()

@@ -15,7 +15,8 @@ use std::{
 
 use crate::{
     authority::Authority,
-    harness::{GATEHOUSE, Outcome, Process, finish, free_port, run, wait_for},
+    harness::{GATEHOUSE, Outcome, Process, finish, run, wait_for},
+    ports::free_port,
     slapd::BASE,
 };
 

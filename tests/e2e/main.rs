@@ -19,6 +19,7 @@ mod logs;
 mod message;
 mod names;
 mod peers;
+mod ports;
 mod privileges;
 mod questions;
 mod quickstart;

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
-use crate::harness::{GATEHOUSE, Process, finish, free_port, wait_for};
+use crate::{
+    harness::{GATEHOUSE, Process, finish, wait_for},
+    ports::free_port,
+};
 
 /// A base such that the ports for DNS and HTTP are free.
 pub(crate) fn port_base() -> u16 {

@@ -13,7 +13,7 @@ use std::{
 
 use nix::sys::socket::{Backlog, listen};
 
-use crate::harness::free_port;
+use crate::ports::free_port;
 
 /// How often the threads look whether the relay has changed.
 const TICK: Duration = Duration::from_millis(20);

@@ -4,6 +4,8 @@
 mod follower;
 mod liar;
 mod lies;
+#[path = "../../../tests/e2e/ports.rs"]
+mod ports;
 mod slapd;
 
 use std::{

@@ -4,11 +4,12 @@ use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use crate::ports::free_port;
 
 pub(crate) const BASE: &str = "dc=acme,dc=private";
 pub(crate) const READER: &str = "cn=reader,dc=acme,dc=private";
@@ -31,10 +32,6 @@ pub(crate) struct Extra<'a> {
     pub(crate) mute: bool,
     /// No limits beyond the usual ones for the reader.
     pub(crate) limited: bool,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Slapd {

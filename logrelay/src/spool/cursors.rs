@@ -43,8 +43,6 @@ pub(super) struct Slot {
     /// First and last sequences of segments that are deleted between others.
     pub(super) holes: Vec<(u64, u64)>,
     pub(super) table: Table,
-    /// Behind this record others of the same message may be missing; 0: none.
-    pub(super) unsure: u64,
 }
 
 impl Slot {
@@ -58,7 +56,6 @@ impl Slot {
             put_u64s(&mut out, [*from, *to]);
         }
         self.table.encode(&mut out);
-        put_u64s(&mut out, [self.unsure]);
         let length = (out.len() as u32).to_le_bytes();
         out[12..16].copy_from_slice(&length);
         let crc = crc32c::crc32c(&out[12..]).to_le_bytes();
@@ -83,8 +80,7 @@ impl Slot {
             holes.push((octets.u64()?, octets.u64()?));
         }
         let table = Table::decode(&mut octets)?;
-        let unsure = octets.u64().unwrap_or(0);
-        Some(Self { generation, epoch, deleted_below, next, relay, holes, table, unsure })
+        Some(Self { generation, epoch, deleted_below, next, relay, holes, table })
     }
 }
 

@@ -6,27 +6,13 @@ use super::{
     SpoolError,
     cursors::Slot,
     disk::{Disk, DiskFile, is_unreadable},
-    group::{Shares, routing},
+    group::{Shares, has_more, routing},
     header::{Bad, Header, first_of, path_of},
     origins::{Origin, Origins, Pending},
     run::SegmentReader,
     table::{Table, Totals},
 };
 use crate::message::Records;
-
-/// What is known before records are read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sure {
-    /// All up to here was durable.
-    pub(super) durable: u64,
-    /// Behind this record others of the same message may be missing, as an earlier opening found; 0: none.
-    pub(super) unsure: u64,
-}
-
-impl Sure {
-    /// Everything was durable.
-    pub(super) const ALL: Self = Self { durable: u64::MAX, unsure: 0 };
-}
 
 /// A segment file as found; not open, because there may be many.
 pub(super) struct Found {
@@ -44,8 +30,6 @@ pub(super) struct Scan {
     pub(super) records: u64,
     pub(super) totals: Totals,
     pub(super) origins: Origins,
-    /// Origin of the last record if others of the same message may be missing behind it; it is not in `origins`.
-    pub(super) unsure: Vec<u8>,
     pub(super) damaged: u64,
     /// Pages that could not be read; they count as damaged.
     pub(super) unreadable: u64,
@@ -87,24 +71,40 @@ impl Found {
     }
 
     /// Reads all records, with what was before them. Behind damage they count only if what was damaged is known to
-    /// have been durable: else it was torn with the last group, and of a group in pieces
-    /// nothing may be kept, for the marks of origins mean that all before them is here. For the same reason the origin
-    /// of the last record does not count if the group may go on behind it: a message can have several records, and if
-    /// one of them is missing, all must be taken again when they are sent again. That is a duplicate at most.
+    /// have been `durable`: else it was torn with the last group, and of a group in pieces
+    /// nothing may be kept, for the marks of origins mean that all before them is here. For the same reason a message
+    /// that is not whole at the end of the last group was never written: all of it is taken when it is sent again.
     pub(super) fn scan(
         &self,
         file: Arc<dyn DiskFile>,
         before: u64,
-        sure: Sure,
+        durable: u64,
+        totals: Totals,
+        origins: Origins,
+    ) -> io::Result<Scan> {
+        let (scan, torn) = self.read(self.len, Arc::clone(&file), before, durable, totals.clone(), origins.clone())?;
+        match torn {
+            Some(begin) => Ok(self.read(begin, file, before, durable, totals, origins)?.0),
+            None => Ok(scan),
+        }
+    }
+
+    /// Reads up to an offset. If the last message is not whole, also where it begins.
+    fn read(
+        &self,
+        len: u64,
+        file: Arc<dyn DiskFile>,
+        before: u64,
+        durable: u64,
         mut totals: Totals,
         mut origins: Origins,
-    ) -> io::Result<Scan> {
+    ) -> io::Result<(Scan, Option<u64>)> {
         let start = self.start();
-        let mut reader = SegmentReader::new(file, start, self.len, self.first.saturating_sub(1), before);
+        let mut reader = SegmentReader::new(file, start, len, self.first.saturating_sub(1), before);
         let (mut end, mut last, mut records, mut damaged) = (start, self.first.saturating_sub(1), 0, 0);
         let (mut shares, mut pending) = (Shares::default(), Pending::default());
-        // Origin of the record before: it counts when it is known to be the last one of its message.
-        let mut held: Vec<u8> = Vec::new();
+        // Where the message begins of which the record before says that there is more.
+        let mut open: Option<u64> = None;
         let mut unreadable = 0;
         loop {
             let run = match reader.next_run() {
@@ -119,40 +119,35 @@ impl Found {
             };
             let is_header = end == 0 && run.first == self.first;
             if run.offset > end && !is_header {
-                if run.first > sure.durable.saturating_add(1) {
+                if run.first > durable.saturating_add(1) {
                     break;
                 }
                 damaged += 1;
+                open = None;
             }
             end = run.offset + run.bytes.len() as u64;
             last = run.last;
             records += run.records;
+            let mut at = run.offset;
             for record in Records(&run.bytes) {
+                open = if has_more(record) { open.or(Some(at)) } else { None };
+                at += record.len() as u64;
                 let Some((origin, destinations)) = routing(record) else { continue };
                 shares.add(record, destinations);
-                if origin != held {
-                    judge(&origins, &mut pending, &held);
-                    held.clear();
-                    held.extend_from_slice(origin);
+                // A message counts as received when all of it was.
+                if open.is_none()
+                    && let Some(origin) = Origin::parse(origin)
+                {
+                    origins.judge(&mut pending, &origin);
                 }
             }
             origins.merge(std::mem::take(&mut pending));
         }
-        // A write that did not come to its end may stop anywhere, even between two records.
-        let is_whole = last <= sure.durable && last != sure.unsure;
-        let unsure = if is_whole { Vec::new() } else { std::mem::take(&mut held) };
-        judge(&origins, &mut pending, &held);
-        origins.merge(pending);
         for share in shares.finish() {
             totals.add(share.id, share.count);
         }
-        Ok(Scan { last, end, records, totals, origins, unsure, damaged, unreadable })
-    }
-}
-
-fn judge(origins: &Origins, pending: &mut Pending, origin: &[u8]) {
-    if let Some(origin) = Origin::parse(origin) {
-        origins.judge(pending, &origin);
+        let torn = open.filter(|_| last > durable && unreadable == 0);
+        Ok((Scan { last, end, records, totals, origins, damaged, unreadable }, torn))
     }
 }
 

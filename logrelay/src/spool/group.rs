@@ -1,7 +1,8 @@
 //! From batches to a group: records get their sequence and CRC, duplicates stay out, destinations are counted.
 //!
 //! A relayed message that takes several roads stands in its batch as several records, one right after the other, all
-//! with the origin of the message. They are judged as one.
+//! with the origin of the message. They are judged as one, and each but the last is marked by [`Flags::MORE`], so that of a
+//! write that did not come to its end it can be told whether the last message is whole.
 
 use bytes::Bytes;
 
@@ -12,7 +13,10 @@ use super::{
     table::Count,
     walk::received_us,
 };
-use crate::message::{FIELDS, Field, HEADER, Records};
+use crate::message::{FIELDS, Field, Flags, HEADER, Records};
+
+/// Offset of the flags in a record, as [`crate::message`] lays it out.
+const FLAGS: usize = 54;
 
 /// Of one destination in a group or a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,12 @@ pub(super) fn routing(record: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((octets.take(length(Field::Origin)?)?, octets.take(length(Field::Destinations)?)?))
 }
 
+/// Whether the record behind it is of the same message.
+pub(super) fn has_more(record: &[u8]) -> bool {
+    let pair = record.get(FLAGS..).and_then(|flags| flags.first_chunk());
+    pair.is_some_and(|pair| Flags(u16::from_le_bytes(*pair)).has(Flags::MORE))
+}
+
 /// What of encoded records is for one destination.
 pub(super) fn share_of(bytes: &[u8], id: u16) -> Option<Share> {
     let mut share: Option<Share> = None;
@@ -100,6 +110,13 @@ pub(super) fn share_of(bytes: &[u8], id: u16) -> Option<Share> {
 struct Before<'a> {
     origin: &'a [u8],
     is_new: bool,
+}
+
+/// A record that is to be written.
+struct Admitted<'a> {
+    destinations: &'a [u8],
+    /// It is of the same message as the one before.
+    goes_on: bool,
 }
 
 /// Records on the way to the disk; kept until they are durable, whatever fails.
@@ -135,13 +152,18 @@ impl Group {
             let mut before = Before::default();
             let mut records = Records(&entry.bytes);
             let mut seen = 0;
+            // Where the record begins that is complete when it is known whether the next is of the same message.
+            let mut open = None;
             for record in records.by_ref().take(entry.count as usize) {
-                if let Some(destinations) = group.admits(record, &mut before, origins) {
-                    shares.add(record, destinations);
+                if let Some(admitted) = group.admits(record, &mut before, origins) {
+                    shares.add(record, admitted.destinations);
+                    complete(&mut out, open, admitted.goes_on);
+                    open = Some(out.len());
                     group.record(&mut out, record, entry.first + seen);
                 }
                 seen += 1;
             }
+            complete(&mut out, open, false);
             group.malformed += u64::from(entry.count) - seen + records.count() as u64;
             group.last = (entry.first + u64::from(entry.count)).saturating_sub(1);
         }
@@ -151,16 +173,17 @@ impl Group {
         group
     }
 
-    /// The destinations of a record that is to be written: it is one, and its message is not here already.
-    fn admits<'a>(&mut self, record: &'a [u8], before: &mut Before<'a>, origins: &Origins) -> Option<&'a [u8]> {
+    /// What a record is that is to be written: it is one, and its message is not here already.
+    fn admits<'a>(&mut self, record: &'a [u8], before: &mut Before<'a>, origins: &Origins) -> Option<Admitted<'a>> {
         let Some((origin, destinations)) = routing(record) else {
             self.malformed += 1;
             return None;
         };
-        if origin.is_empty() || origin != before.origin {
+        let goes_on = !origin.is_empty() && origin == before.origin;
+        if !goes_on {
             *before = Before { origin, is_new: self.is_new(origin, origins) };
         }
-        before.is_new.then_some(destinations)
+        before.is_new.then_some(Admitted { destinations, goes_on })
     }
 
     /// Judges the origin of a message, and counts.
@@ -190,11 +213,21 @@ impl Group {
             && let Some((header, _)) = written.split_first_chunk_mut::<HEADER>()
         {
             header[8..16].copy_from_slice(&sequence.to_le_bytes());
-            let crc = crc32c::crc32c(&written[8..]).to_le_bytes();
-            written[4..8].copy_from_slice(&crc);
         }
         self.records += 1;
     }
+}
+
+/// Gives the last record, which begins at `start`, its mark of whether the next is of the same message, and its CRC.
+fn complete(out: &mut [u8], start: Option<usize>, more: bool) {
+    let Some(record) = start.and_then(|start| out.get_mut(start..)).filter(|record| record.len() >= HEADER) else {
+        return;
+    };
+    let flags = Flags(u16::from_le_bytes([record[FLAGS], record[FLAGS + 1]]));
+    let flags = if more { flags.with(Flags::MORE) } else { flags.without(Flags::MORE) };
+    record[FLAGS..FLAGS + 2].copy_from_slice(&flags.0.to_le_bytes());
+    let crc = crc32c::crc32c(&record[8..]).to_le_bytes();
+    record[4..8].copy_from_slice(&crc);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc};
 use super::{
     Disk, DiskFile, RealDisk, SpoolError,
     cursors::{self, Cursors, Slot},
-    found::{Found, Sure, find, table_of},
+    found::{Found, find, table_of},
     header::{Bad, Header, path_of},
     origins::Origins,
     run::SegmentReader,
@@ -93,8 +93,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, SpoolError> {
         let before = next.map_or(u64::MAX, |next| next.first);
         let file = disk.open(&path_of(path, segment.first), false).map_err(failed)?;
         let known = slot.as_ref().filter(|_| next.is_none());
-        let sure = known.map_or(Sure::ALL, |slot| Sure { durable: slot.next.saturating_sub(1), unsure: slot.unsure });
-        let scan = segment.scan(file, before, sure, base, Origins::default()).map_err(failed)?;
+        let durable = known.map_or(u64::MAX, |slot| slot.next.saturating_sub(1));
+        let scan = segment.scan(file, before, durable, base, Origins::default()).map_err(failed)?;
         let previous = at.checked_sub(1).and_then(|at| found.get(at)).map(|previous| previous.first);
         segments.push(SegmentInspection {
             first: segment.first,
@@ -213,8 +213,10 @@ pub fn fuzz(data: &[u8]) {
     let header = Header::read(&*file).unwrap_or(Err(Bad::Damaged));
     let first = header.as_ref().map_or(1, |(header, _)| header.first);
     let found = Found { first, len: data.len() as u64, header };
-    let sure = if data.len().is_multiple_of(2) { Sure::ALL } else { Sure { durable: first, unsure: first + 1 } };
-    let Ok(scan) = found.scan(Arc::clone(&file), u64::MAX, sure, Totals::default(), Origins::default()) else { return };
+    let durable = if data.len().is_multiple_of(2) { u64::MAX } else { first };
+    let Ok(scan) = found.scan(Arc::clone(&file), u64::MAX, durable, Totals::default(), Origins::default()) else {
+        return;
+    };
     assert!(scan.end <= found.len, "the end is within the file");
     let mut reader = SegmentReader::new(file, found.start(), scan.end, first.saturating_sub(1), u64::MAX);
     let (mut records, mut last) = (0, first.saturating_sub(1));

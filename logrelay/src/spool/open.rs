@@ -17,9 +17,9 @@ use super::{
     counters::{Counters, add},
     cursors::{self, Cursors, Slot},
     disk::Disk,
-    found::{Found, Sure, failed, find},
+    found::{Found, failed, find},
     header::{Bad, path_of},
-    origins::{Origin, Origins},
+    origins::Origins,
     queue::Queue,
     shared::Shared,
     state::{Segment, State},
@@ -32,7 +32,6 @@ use super::{
 struct Recovered {
     state: State,
     origins: Origins,
-    seen: Origins,
     next: u64,
     epoch: u64,
     relay: Option<String>,
@@ -64,11 +63,8 @@ fn recover(
     let mut table = slot.map(|slot| slot.table.clone()).or_else(|| newest.map(|h| h.table)).unwrap_or_default();
 
     let mut bases = bases(disk, dir, &found, counters).map_err(failed(dir))?;
-    let sure = slot.map_or(Sure { durable: 0, unsure: 0 }, |slot| Sure {
-        durable: slot.next.saturating_sub(1),
-        unsure: slot.unsure,
-    });
-    let end = end(disk, dir, &mut found, &mut bases, sure, counters)?;
+    let durable = slot.map_or(0, |slot| slot.next.saturating_sub(1));
+    let end = end(disk, dir, &mut found, &mut bases, durable, counters)?;
     let next = end.next.max(slot.map_or(1, |slot| slot.next.max(deleted_below))).max(1);
     disk.sync_dir(dir).map_err(failed(dir))?;
     if let Some(totals) = end.totals {
@@ -80,13 +76,13 @@ fn recover(
             destination.done = total;
         }
     }
-    (state.table, state.durable, state.unsure) = (table, next - 1, end.unsure);
+    (state.table, state.durable) = (table, next - 1);
     state.segments = segments(&found, bases, epoch, now_us);
     if let Some(segment) = state.segments.back_mut() {
         segment.inexact |= end.inexact;
     }
     missing(&found, &mut state, counters, now_us);
-    Ok(Recovered { state, origins: end.origins, seen: end.seen, next, epoch, relay })
+    Ok(Recovered { state, origins: end.origins, next, epoch, relay })
 }
 
 /// What is known behind the last record.
@@ -94,12 +90,8 @@ fn recover(
 struct End {
     totals: Option<Totals>,
     origins: Origins,
-    /// Marks that are good for telling gaps, not for telling duplicates.
-    seen: Origins,
     next: u64,
     inexact: bool,
-    /// See [`Sure::unsure`].
-    unsure: u64,
 }
 
 /// Finds the last record. Segments without one are removed, and what is torn behind it is cut off.
@@ -108,23 +100,19 @@ fn end(
     dir: &Path,
     found: &mut Vec<Found>,
     bases: &mut Vec<(Totals, Origins)>,
-    sure: Sure,
+    durable: u64,
     counters: &Counters,
 ) -> Result<End, SpoolError> {
     let (mut end, mut before) = (End::default(), u64::MAX);
     while let (Some(last), Some((base, streams))) = (found.pop(), bases.pop()) {
         let path = path_of(dir, last.first);
         let file = disk.open(&path, true).map_err(failed(&path))?;
-        let scan = last.scan(Arc::clone(&file), before, sure, base.clone(), streams).map_err(failed(&path))?;
+        let scan = last.scan(Arc::clone(&file), before, durable, base.clone(), streams).map_err(failed(&path))?;
         end.next = end.next.max(last.first).max(scan.last.saturating_add(1));
         add(&counters.read_errors, scan.unreadable);
         // A header that is in order knows all that was durable before it; what was read counts if there is none behind.
         if end.totals.is_none() && (scan.records > 0 || scan.unreadable > 0 || last.header.is_ok()) {
             (end.totals, end.origins) = (Some(scan.totals), scan.origins);
-        }
-        if let Some(origin) = Origin::parse(&scan.unsure) {
-            end.seen.see(&origin);
-            end.unsure = scan.last;
         }
         // What cannot be read now is not torn; readers try again, and count it. Nothing is appended to it.
         let is_unreadable = scan.unreadable > 0;
@@ -165,7 +153,7 @@ fn bases(disk: &dyn Disk, dir: &Path, found: &[Found], counters: &Counters) -> i
             (Err(_), None) => Default::default(),
             (Err(_), Some((previous, (totals, origins)))) => {
                 let file = disk.open(&path_of(dir, previous.first), false)?;
-                let scan = previous.scan(file, segment.first, Sure::ALL, totals.clone(), origins.clone())?;
+                let scan = previous.scan(file, segment.first, u64::MAX, totals.clone(), origins.clone())?;
                 add(&counters.read_errors, scan.unreadable);
                 (scan.totals, scan.origins)
             }
@@ -257,7 +245,7 @@ pub(super) fn open(options: Options, disk: Arc<dyn Disk>, clock: fn() -> i64) ->
     let counters = Counters::default();
     let found = find(&*disk, dir, &names)?;
     let recovered = recover(&*disk, dir, found, slot.as_ref(), &counters, clock())?;
-    let Recovered { state, origins, seen, next, epoch, relay } = recovered;
+    let Recovered { state, origins, next, epoch, relay } = recovered;
     let relay = relay.map_or_else(|| new_relay(&options.node), Ok)?;
     let (frontier, frontier_seen) = watch::channel(next - 1);
     let (room, room_seen) = watch::channel(Room::Free);
@@ -271,7 +259,7 @@ pub(super) fn open(options: Options, disk: Arc<dyn Disk>, clock: fn() -> i64) ->
         state: Mutex::new(state),
         tail: Mutex::new(Tail::default()),
         cursors: Mutex::new(Some(cursors)),
-        seen: Mutex::new(seen),
+        seen: Mutex::default(),
         counters,
         frontier: frontier_seen,
         room: room_seen,

@@ -62,7 +62,6 @@ impl Shared {
             relay: self.relay.clone(),
             holes: state.holes.clone(),
             table: state.table.clone(),
-            unsure: state.unsure,
         }
     }
 

@@ -43,8 +43,6 @@ pub(super) struct State {
     /// Everything up to here is durable.
     pub(super) durable: u64,
     pub(super) deleted_below: u64,
-    /// Behind this record, the last that was found at opening, others of the same message may be missing; 0: none.
-    pub(super) unsure: u64,
     /// First and last sequences of segments that were deleted between others, in order.
     pub(super) holes: Vec<(u64, u64)>,
     pub(super) gaps: VecDeque<Gap>,

@@ -5,6 +5,8 @@ mod common;
 mod files;
 mod full;
 mod peers;
+#[path = "../../../tests/e2e/ports.rs"]
+mod ports;
 mod relp;
 mod restart;
 mod rotation;

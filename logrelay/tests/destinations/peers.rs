@@ -3,12 +3,14 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use crate::common::{EPOCH, NOW, counted, deliver, issue, numbered, persist, sink, until};
+use crate::{
+    common::{EPOCH, NOW, counted, deliver, issue, numbered, persist, sink, until},
+    ports::free_port,
+};
 
 /// A receiver of its own, with its files in a folder.
 struct Rsyslog(Child);
@@ -48,10 +50,6 @@ impl Drop for Rsyslog {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The numbers of the messages in the file, in their order.

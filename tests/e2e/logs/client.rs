@@ -34,8 +34,9 @@ impl Relp {
     /// Sends a line; returns the lines that were acknowledged meanwhile.
     pub(super) fn send(&mut self, line: &str) -> io::Result<Vec<String>> {
         self.txnr += 1;
-        writeln!(self.stream, "{} syslog {} {line}", self.txnr, line.len())?;
+        // Whatever of it is written: without an acknowledgement it is to be sent again.
         self.waiting.push_back((self.txnr, line.to_owned()));
+        self.stream.write_all(format!("{} syslog {} {line}\n", self.txnr, line.len()).as_bytes())?;
         if self.waiting.len() < WINDOW { Ok(Vec::new()) } else { self.read() }
     }
 
