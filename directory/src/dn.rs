@@ -69,6 +69,18 @@ impl Dn {
         above.is_empty() || above.ends_with(',') || ancestor.is_root()
     }
 
+    /// The lowest name that both are at or below.
+    #[must_use]
+    pub(crate) fn common(self, other: &Self) -> Self {
+        let mut above = self;
+        while !other.is_within(&above)
+            && let Some(parent) = above.parent()
+        {
+            above = parent;
+        }
+        above
+    }
+
     /// The RDNs in normalised form, the entry's own first.
     pub fn rdns(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split(',').filter(|rdn| !rdn.is_empty())
@@ -351,6 +363,21 @@ mod tests {
         ] {
             assert_eq!(normal(text), expected, "{text}");
             assert_eq!(normal(expected), expected, "the form of {text} is its own form");
+        }
+    }
+
+    #[test]
+    fn what_two_names_are_below_is_found() {
+        for (one, other, common) in [
+            ("uid=a,ou=p,dc=x", "uid=b,ou=p,dc=x", "ou=p,dc=x"),
+            ("dc=x", "uid=b,ou=p,dc=x", "dc=x"),
+            ("uid=b,ou=p,dc=x", "dc=x", "dc=x"),
+            ("uid=a,dc=xx", "uid=a,dc=x", ""),
+            ("uid=a,dc=x", "", ""),
+            ("uid=a,dc=x", "uid=a,dc=x", "uid=a,dc=x"),
+        ] {
+            let [one, other] = [one, other].map(|text| Dn::parse(text).unwrap());
+            assert_eq!(one.common(&other).as_str(), common);
         }
     }
 

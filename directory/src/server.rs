@@ -14,6 +14,7 @@
 //! person everything but secrets; a host with a certificate everything, or with `views = "host"` only what concerns it.
 //! Nothing here is on disk; a crash closes the connections and loses nothing.
 
+mod asked;
 mod bind;
 mod compare;
 mod connection;

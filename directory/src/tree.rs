@@ -10,7 +10,9 @@
 
 mod ber;
 mod index;
+mod keys;
 mod node;
+mod places;
 mod search;
 mod select;
 mod slots;
@@ -30,6 +32,7 @@ use crate::{
 };
 use index::Index;
 pub use node::{Node, SUBSCHEMA_DN, encode_attribute};
+use places::Places;
 pub use search::{Scope, Search, Step, TooMany};
 pub use select::{NAMES_MAX, Selection};
 
@@ -39,8 +42,10 @@ const EPOCH_SHIFT: u32 = 40;
 /// Every entry that is shown, indexed.
 #[derive(Clone, Default)]
 pub struct Tree {
-    nodes: Vector<Option<Arc<Node>>>,
+    nodes: Places<Arc<Node>>,
     free: Vector<u32>,
+    /// All entries that were ever shown are at or below this name; none before the first.
+    top: Option<Dn>,
     index: Index,
     /// Entries whose DN a newer entry holds.
     shadowed: OrdMap<(Dn, EntryId), Arc<Node>>,
@@ -143,7 +148,7 @@ impl Tree {
             }
             _ => None,
         };
-        let scan = slots.is_none().then(|| self.nodes.iter().filter_map(Option::as_ref));
+        let scan = slots.is_none().then(|| self.nodes.iter());
         let found = slots.into_iter().flatten().filter_map(|slot| self.node(slot));
         found.chain(scan.into_iter().flatten()).filter(move |node| filter.matches(node, &Context::NOBODY))
     }
@@ -162,7 +167,7 @@ impl Tree {
 
     /// Every entry that is shown.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.iter().filter_map(Option::as_ref)
+        self.nodes.iter()
     }
 
     /// Sizes for metrics.
@@ -175,8 +180,13 @@ impl Tree {
         }
     }
 
+    /// Whether every entry is at or below a name.
+    fn is_all_within(&self, base: &Dn) -> bool {
+        self.top.as_ref().is_none_or(|top| top.is_within(base))
+    }
+
     fn node(&self, slot: u32) -> Option<&Arc<Node>> {
-        usize::try_from(slot).ok().and_then(|slot| self.nodes.get(slot)).and_then(Option::as_ref)
+        usize::try_from(slot).ok().and_then(|slot| self.nodes.get(slot))
     }
 
     fn slot_of(&self, dn: &Dn) -> Option<u32> {
@@ -259,13 +269,14 @@ impl Tree {
     fn show(&mut self, mut node: Node) {
         let slot = match self.free.pop_back() {
             Some(slot) => slot,
-            None => {
-                self.nodes.push_back(None);
-                // The store refuses a directory of this size long before.
-                u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
-            }
+            // The store refuses a directory of so many entries long before.
+            None => u32::try_from(self.nodes.push()).unwrap_or(u32::MAX),
         };
         node.has_subordinates = self.index.children(node.dn.as_str()).is_some();
+        self.top = Some(match self.top.take() {
+            Some(top) => top.common(&node.dn),
+            None => node.dn.clone(),
+        });
         self.index.insert(slot, &node);
         let parent = node.dn.parent();
         self.put(slot, Some(Arc::new(node)));
@@ -280,8 +291,8 @@ impl Tree {
     }
 
     fn put(&mut self, slot: u32, node: Option<Arc<Node>>) {
-        if let Some(place) = usize::try_from(slot).ok().and_then(|slot| self.nodes.get_mut(slot)) {
-            *place = node;
+        if let Ok(place) = usize::try_from(slot) {
+            self.nodes.set(place, node);
         }
     }
 

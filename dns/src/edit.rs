@@ -5,18 +5,16 @@
 //! zone. Its cost grows with the changed names only. Operations are idempotent: adding what is
 //! there and removing what is not change nothing.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+mod settle;
+
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    delegation,
     name::{self, Name},
     node::{APEX, CUT, RrSet, WILDCARD_BELOW, cuts, pack},
     rr::{Rdata, Rr},
-    table::{Hashed, Table},
-    zone::{Soa, ZoneDiff},
+    table::{Hashed, Index, Table},
+    zone::Soa,
     zones::{Zone, Zones},
 };
 
@@ -49,13 +47,31 @@ impl Draft {
     }
 }
 
+/// Names being changed. They are the operators' own, so what keeps them apart may be quick.
+type Drafts = HashMap<Name, Draft, foldhash::fast::RandomState>;
+
+/// Records whose places are fetched together.
+const AT_ONCE: usize = 16;
+
+/// A record with the index of its owner.
+pub(crate) struct Indexed {
+    rr: Rr,
+    index: Index,
+}
+
+impl From<Rr> for Indexed {
+    fn from(rr: Rr) -> Self {
+        Self { index: Index::of(&rr.owner), rr }
+    }
+}
+
 /// Zones in the making.
 pub struct Editor {
     zones: Zones,
     /// The names at the start, for the differences of delegations.
     before: Table,
     list: Vec<Arc<Zone>>,
-    drafts: HashMap<Name, Draft>,
+    drafts: Drafts,
     /// Nobody needs the differences, so that a new name with one record is packed at once.
     building: bool,
 }
@@ -67,7 +83,7 @@ impl Editor {
             zones: zones.clone(),
             before: zones.table.clone(),
             list: zones.zones.to_vec(),
-            drafts: HashMap::new(),
+            drafts: Drafts::default(),
             building: false,
         }
     }
@@ -116,9 +132,37 @@ impl Editor {
 
     /// Adds a record. The TTL becomes that of the whole set (RFC 2181 section 5.2). False when no zone holds the name.
     pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: Rdata) -> bool {
-        if self.building && !self.exists(owner) {
-            return self.place(owner, RrSet::of_one(rtype, ttl, rdata));
+        if self.building {
+            let hashed = Hashed::new(owner);
+            if !self.exists(owner, &hashed) {
+                return self.place(owner, &hashed, RrSet::of_one(rtype, ttl, rdata));
+            }
         }
+        self.add_to_draft(owner, rtype, ttl, rdata)
+    }
+
+    /// Adds many records while building from nothing. The processor fetches what the next ones need meanwhile.
+    pub(crate) fn add_all(&mut self, records: Vec<Indexed>) {
+        let mut records = records.into_iter();
+        loop {
+            let next = records.as_slice().iter().take(AT_ONCE);
+            next.clone().for_each(|next| self.zones.table.prefetch_chunk(next.index.hash()));
+            next.clone().for_each(|next| self.zones.table.prefetch_slot(next.index.hash()));
+            if next.len() == 0 {
+                return;
+            }
+            for Indexed { rr, index } in records.by_ref().take(AT_ONCE) {
+                let hashed = Hashed::with(&rr.owner, &index);
+                if self.exists(&rr.owner, &hashed) {
+                    self.add_to_draft(&rr.owner, rr.rtype, rr.ttl, rr.rdata);
+                } else {
+                    self.place(&rr.owner, &hashed, RrSet::of_one(rr.rtype, rr.ttl, rr.rdata));
+                }
+            }
+        }
+    }
+
+    fn add_to_draft(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: Rdata) -> bool {
         let Some(draft) = self.load_existing(owner) else { return false };
         let existed = draft.exists();
         let set = draft.set_mut(rtype, ttl);
@@ -138,15 +182,15 @@ impl Editor {
         true
     }
 
-    /// Packs a name that is new.
-    fn place(&mut self, owner: &Name, set: RrSet) -> bool {
-        let Some(id) = self.zone_id(owner) else { return false };
+    /// Packs a name that is new, with one set of records.
+    fn place(&mut self, owner: &Name, hashed: &Hashed<'_>, set: RrSet) -> bool {
+        let Some(id) = self.zone_from(hashed, 1) else { return false };
         let sets = [set];
         let is_cut = cuts(&sets, false);
         let zone = Arc::make_mut(&mut self.list[usize::from(id)]);
         zone.cuts += u32::from(is_cut);
-        zone.records += 1;
-        self.zones.table.insert(&Hashed::new(owner), pack(owner, id, if is_cut { CUT } else { 0 }, 0, &sets));
+        zone.records += sets.iter().map(RrSet::len).sum::<usize>() as u64;
+        self.zones.table.insert(hashed, pack(owner, id, if is_cut { CUT } else { 0 }, 0, &sets));
         self.link(owner);
         true
     }
@@ -176,11 +220,14 @@ impl Editor {
 
     /// Makes the set at a name equal to `wanted`; none or an empty one removes it.
     pub(crate) fn replace(&mut self, owner: &Name, rtype: u16, wanted: Option<RrSet>) {
-        if self.building && !self.exists(owner) {
-            for (set, rdata) in wanted.iter().flat_map(|set| set.iter().map(move |rdata| (set, rdata))) {
-                self.add(owner, rtype, set.ttl, rdata.clone());
+        if self.building {
+            let hashed = Hashed::new(owner);
+            if !self.exists(owner, &hashed) {
+                if let Some(set) = wanted.filter(|set| set.len() > 0) {
+                    self.place(owner, &hashed, set);
+                }
+                return;
             }
-            return;
         }
         let present = self.set(owner, rtype);
         if present == wanted {
@@ -199,8 +246,8 @@ impl Editor {
     }
 
     /// Whether there is a draft or a node of this name.
-    fn exists(&self, owner: &Name) -> bool {
-        self.drafts.contains_key(owner) || self.zones.table.get(&Hashed::new(owner), 0).is_some()
+    fn exists(&self, owner: &Name, hashed: &Hashed<'_>) -> bool {
+        self.drafts.contains_key(owner) || self.zones.table.get(hashed, 0).is_some()
     }
 
     /// The draft of a name inside some zone.
@@ -213,11 +260,15 @@ impl Editor {
     }
 
     fn zone_id(&self, owner: &Name) -> Option<u16> {
-        let hashed = Hashed::new(owner);
-        (0..=hashed.labels).find_map(|skip| {
+        self.zone_from(&Hashed::new(owner), 0)
+    }
+
+    /// The zone of a name that has lost its first labels, or of the next name above that exists.
+    fn zone_from(&self, hashed: &Hashed<'_>, skip: usize) -> Option<u16> {
+        (skip..=hashed.labels).find_map(|skip| {
             let draft = self.drafts.get(hashed.suffix(skip)).filter(|draft| draft.exists());
             draft.map(|draft| draft.zone).or_else(|| {
-                let node = self.zones.table.get(&hashed, skip)?;
+                let node = self.zones.table.get(hashed, skip)?;
                 (!self.drafts.contains_key(hashed.suffix(skip))).then(|| node.head().zone)
             })
         })
@@ -283,107 +334,4 @@ impl Editor {
             _ => {}
         }
     }
-
-    /// Packs what has been changed so far, without remembering differences, to bound memory while building.
-    pub fn flush(&mut self) {
-        let drafts = std::mem::take(&mut self.drafts);
-        for (owner, draft) in drafts {
-            self.settle(&owner, &draft);
-        }
-    }
-
-    fn settle(&mut self, owner: &Name, draft: &Draft) {
-        let hashed = Hashed::new(owner);
-        let is_cut = cuts(&draft.sets, draft.apex);
-        let zone = Arc::make_mut(&mut self.list[usize::from(draft.zone)]);
-        zone.cuts = zone.cuts + u32::from(is_cut) - u32::from(draft.was_cut);
-        zone.records = (zone.records + draft.added.len() as u64).saturating_sub(draft.removed.len() as u64);
-        if !draft.exists() {
-            self.zones.table.remove(&hashed);
-            return;
-        }
-        let flag = |on: bool, bit: u8| if on { bit } else { 0 };
-        let flags = flag(draft.apex, APEX) | flag(draft.wildcard_below, WILDCARD_BELOW) | flag(is_cut, CUT);
-        self.zones.table.insert(&hashed, pack(owner, draft.zone, flags, draft.children, &draft.sets));
-    }
-
-    /// The new zones, with the serials that they were made with.
-    pub fn finish(mut self) -> Zones {
-        self.flush();
-        Zones { table: self.zones.table, zones: Arc::new(self.list) }
-    }
-
-    /// The new zones, in which every changed zone has `serial` and remembers the difference.
-    pub fn commit(mut self, serial: u32) -> Zones {
-        for (id, (removed, added)) in self.settle_all() {
-            let zone = Arc::make_mut(&mut self.list[usize::from(id)]);
-            let from = zone.soa.clone();
-            let to = Soa { serial: zone.serial_base.wrapping_add(serial), ..from.clone() };
-            zone.advance(Arc::new(ZoneDiff { apex: zone.apex.clone(), from, to, removed, added }));
-        }
-        Zones { table: self.zones.table, zones: Arc::new(self.list) }
-    }
-
-    /// Packs all drafts and returns what was removed and added, by zone.
-    pub(crate) fn settle_all(&mut self) -> HashMap<u16, (Vec<Rr>, Vec<Rr>)> {
-        let mut changes: HashMap<u16, (Vec<Rr>, Vec<Rr>)> = HashMap::new();
-        let mut delegated = BTreeSet::new();
-        for (owner, mut draft) in std::mem::take(&mut self.drafts) {
-            self.settle(&owner, &draft);
-            cancel(&mut draft.removed, &mut draft.added);
-            if draft.removed.is_empty() && draft.added.is_empty() {
-                continue;
-            }
-            if draft.removed.iter().chain(&draft.added).any(|(rtype, ..)| delegation::may_change(*rtype)) {
-                self.note_delegated(draft.zone, &mut delegated);
-            }
-            let (removed, added) = changes.entry(draft.zone).or_default();
-            let rr = |(rtype, ttl, rdata)| Rr { owner: owner.clone(), rtype, ttl, rdata };
-            removed.extend(draft.removed.into_iter().map(rr));
-            added.extend(draft.added.into_iter().map(rr));
-        }
-        for (zone, above) in delegated {
-            let apex = &self.list[usize::from(zone)].apex;
-            let mut removed = delegation::records(&self.before, apex);
-            let mut added = delegation::records(&self.zones.table, apex);
-            cancel(&mut removed, &mut added);
-            if !removed.is_empty() || !added.is_empty() {
-                let change = changes.entry(above).or_default();
-                change.0.append(&mut removed);
-                change.1.append(&mut added);
-            }
-        }
-        changes
-    }
-
-    /// Notes the zones, each with the one above it, whose delegation a change in `zone` may be part of: its own, and
-    /// those of zones above it, whose servers may have names in it.
-    fn note_delegated(&self, mut zone: u16, delegated: &mut BTreeSet<(u16, u16)>) {
-        while let Some(above) = self.list[usize::from(zone)].above {
-            delegated.insert((zone, above));
-            zone = above;
-        }
-    }
-}
-
-/// Removes what stands in both lists, and sorts them.
-fn cancel<T: Ord>(removed: &mut Vec<T>, added: &mut Vec<T>) {
-    removed.sort_unstable();
-    added.sort_unstable();
-    let (mut keep_removed, mut keep_added) = (Vec::new(), Vec::new());
-    let (mut old, mut new) = (removed.drain(..).peekable(), added.drain(..).peekable());
-    loop {
-        match (old.peek(), new.peek()) {
-            (Some(a), Some(b)) if a == b => {
-                old.next();
-                new.next();
-            }
-            (Some(a), Some(b)) if a < b => keep_removed.extend(old.next()),
-            (Some(_), None) => keep_removed.extend(old.next()),
-            (_, Some(_)) => keep_added.extend(new.next()),
-            (None, None) => break,
-        }
-    }
-    drop((old, new));
-    (*removed, *added) = (keep_removed, keep_added);
 }

@@ -5,29 +5,34 @@
 //! host makes the first names of a zone inside another (`beta.private` in a static `private`), or so many changes were missed that the state no longer remembers them.
 
 mod reach;
+mod shared;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, mpsc},
+};
 
 use compact_str::CompactString;
 use inventory::{ChangeSet, Host, Record, Row, RowChange, State, position::soa_serial};
 
 use crate::{
-    edit::Editor,
-    generate::{
-        NEAREST_ROLES, Settings, address_data, host_records, is_nearest, own_name, private_reverse_zones,
-        reverse_zones_of, role_name, service_name,
-    },
+    edit::{Editor, Indexed},
+    generate::{NEAREST_ROLES, Settings, host_records, is_nearest, private_reverse_zones, reverse_zones_of},
     name::Name,
-    node::RrSet,
-    rr::{Rdata, Rr, rtype},
+    rr::{Rdata, rtype},
     statics,
     zone::{Soa, ZoneDiff},
     zones::Zones,
 };
 use reach::{needs_build, splits_zone, touches_inner_zone};
+use shared::ShortName;
 
-/// Hosts whose records are made before they are packed, to bound memory while building from nothing.
-const HOSTS_PER_FLUSH: usize = 20_000;
+/// Hosts whose records are made in one go while building from nothing.
+const HOSTS_PER_CHUNK: usize = 500;
+/// Such chunks that wait to be put into zones.
+const CHUNKS_WAITING: usize = 4;
+/// Chunks that are put into zones before they are packed, to bound memory.
+const CHUNKS_PER_FLUSH: usize = 40;
 
 /// Timers of generated zones, in seconds; secondaries serve for four weeks without us.
 const REFRESH_S: u32 = 3600;
@@ -40,11 +45,23 @@ pub struct Maker {
     settings: Settings,
 }
 
+/// Product, name and region of hosts.
+type Scopes = BTreeSet<(CompactString, CompactString, CompactString)>;
+
 /// Names whose records depend on more than one host and are looked at again after a change.
 #[derive(Default)]
 struct Touched {
-    short: BTreeSet<(CompactString, CompactString, CompactString)>,
+    short: Scopes,
     nearest: BTreeSet<(CompactString, CompactString)>,
+}
+
+/// What was made of a chunk of hosts.
+struct Made {
+    records: Vec<Indexed>,
+    short: Vec<ShortName>,
+    nearest: BTreeSet<(CompactString, CompactString)>,
+    /// Whether it is time to pack.
+    is_flushed: bool,
 }
 
 impl Maker {
@@ -64,22 +81,54 @@ impl Maker {
         for record in state.records() {
             statics::add(&mut editor, record, self.settings.ttl);
         }
-        let mut touched = Touched::default();
-        for (i, host) in state.hosts().enumerate() {
-            self.add_host(&mut editor, host, state);
-            self.touch(host, state, &mut touched);
-            if i % HOSTS_PER_FLUSH == HOSTS_PER_FLUSH - 1 {
-                // Short names of hosts that are still to come are looked at again with them.
-                self.set_short_names(&mut editor, state, &std::mem::take(&mut touched.short));
+        let mut nearest = BTreeSet::new();
+        self.for_hosts(state, |made| {
+            editor.add_all(made.records);
+            // Short names of hosts that are still to come are looked at again with them.
+            made.short.into_iter().for_each(|short| self.set_short_name(&mut editor, state, short));
+            nearest.extend(made.nearest);
+            if made.is_flushed {
                 editor.flush();
             }
-        }
-        self.set_short_names(&mut editor, state, &touched.short);
+        });
         for product in &products {
-            touched.nearest.extend(NEAREST_ROLES.iter().map(|role| ((*product).into(), (*role).into())));
+            nearest.extend(NEAREST_ROLES.iter().map(|role| ((*product).into(), (*role).into())));
         }
-        self.set_nearest(&mut editor, state, &touched.nearest);
+        self.set_nearest(&mut editor, state, &nearest);
         editor.finish()
+    }
+
+    /// Makes the records of all hosts on one thread while what was made before is put into zones on another: at a start
+    /// nothing else is to be done, and everybody waits for it.
+    fn for_hosts(&self, state: &State, mut put: impl FnMut(Made)) {
+        let hosts: Vec<&Arc<Host>> = state.hosts().collect();
+        let make = |(number, hosts): (usize, &[&Arc<Host>])| {
+            let mut touched = Touched::default();
+            hosts.iter().for_each(|host| self.touch(host, state, &mut touched));
+            let records = hosts.iter().flat_map(|host| host_records(host, state, &self.settings)).map(Into::into);
+            let short = self.short_names(state, &touched.short).collect();
+            let (records, nearest) = (records.collect(), touched.nearest);
+            Made { records, short, nearest, is_flushed: number % CHUNKS_PER_FLUSH == CHUNKS_PER_FLUSH - 1 }
+        };
+        let mut made = hosts.chunks(HOSTS_PER_CHUNK).enumerate().map(make);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(CHUNKS_WAITING);
+            let chunks = made.by_ref();
+            let making = std::thread::Builder::new().name("zones".into());
+            let making = making.spawn_scoped(scope, move || {
+                // The other side is there until the last one has been sent.
+                for chunk in chunks {
+                    if sender.send(chunk).is_err() {
+                        break;
+                    }
+                }
+            });
+            if making.is_ok() {
+                receiver.into_iter().for_each(&mut put);
+            }
+        });
+        // Without a thread, one after the other.
+        made.for_each(put);
     }
 
     /// All zones, those above before those below, so that the names between two exist in the upper one. Where a
@@ -269,113 +318,5 @@ impl Maker {
 
     fn has_product(&self, state: &State, product: &str) -> bool {
         product == self.settings.product || state.product(product).is_some()
-    }
-
-    /// Short names: a CNAME while exactly one host has the name in the scope.
-    fn set_short_names(
-        &self,
-        editor: &mut Editor,
-        state: &State,
-        touched: &BTreeSet<(CompactString, CompactString, CompactString)>,
-    ) {
-        for (product, name, region) in touched {
-            let in_product = || state.hosts_named(product, name).filter(|host| host.is_named());
-            let in_region = || in_product().filter(|host| host.region == *region);
-            self.set_short_name(editor, state, &role_name(name, Some(region), product), in_region());
-            self.set_short_name(editor, state, &role_name(name, None, product), in_product());
-        }
-    }
-
-    fn set_short_name<'a>(
-        &self,
-        editor: &mut Editor,
-        state: &State,
-        owner: &Name,
-        mut hosts: impl Iterator<Item = &'a Arc<Host>>,
-    ) {
-        let target = match (hosts.next(), hosts.next()) {
-            // In a zone that is its own region the host's own name is the short one.
-            (Some(host), None) => Some(own_name(host)).filter(|own| own != owner),
-            _ => None,
-        };
-        let wanted = target.map(|target| {
-            let mut set = RrSet::new(rtype::CNAME, self.settings.ttl);
-            set.insert(Rdata::from(&*target));
-            set
-        });
-        // `conflicts` keeps static records away from short names. One may have come after the host had gone, both in
-        // what is being followed at once: then the host's CNAME goes and the record stays.
-        let is_static = state.records_at(owner.to_string().trim_end_matches('.')).next().is_some();
-        if !is_static || !self.set_static(editor, state, owner, &[rtype::CNAME]) {
-            editor.replace(owner, rtype::CNAME, wanted.filter(|_| !is_static));
-        }
-    }
-
-    /// Product-wide names of nearest roles: static addresses if there are any, else the members in the own region
-    /// while there are any, else all others.
-    fn set_nearest(&self, editor: &mut Editor, state: &State, touched: &BTreeSet<(CompactString, CompactString)>) {
-        const ADDRESSES: [u16; 2] = [rtype::A, rtype::AAAA];
-        for (product, role) in touched {
-            let owner_of = |scope: Option<&str>| role_name(role, scope, product);
-            if !self.set_static(editor, state, &owner_of(None), &ADDRESSES) {
-                let mut found = false;
-                for rtype in ADDRESSES {
-                    found |= self.set_nearest_type(editor, state, product, rtype, &owner_of);
-                }
-                if !found && NEAREST_ROLES.contains(&role.as_str()) && self.has_product(state, product) {
-                    for address in &self.settings.own_addresses {
-                        let (rtype, rdata) = address_data(*address);
-                        editor.add(&owner_of(None), rtype, self.settings.ttl, rdata);
-                    }
-                }
-            }
-            let proto = state.role(role).filter(|role| role.port.is_some()).map(|role| role.proto.as_str());
-            let Some(proto) = proto.filter(|proto| service_name(role, proto, None, product).is_some()) else {
-                continue;
-            };
-            let owner_of = |scope: Option<&str>| service_name(role, proto, scope, product).unwrap_or_else(Name::root);
-            if !self.set_static(editor, state, &owner_of(None), &[rtype::SRV]) {
-                self.set_nearest_type(editor, state, product, rtype::SRV, &owner_of);
-            }
-        }
-    }
-
-    /// Makes the sets of these types at a name what the static records say; false when there are none.
-    fn set_static(&self, editor: &mut Editor, state: &State, owner: &Name, types: &[u16]) -> bool {
-        let records = state.records_at(owner.to_string().trim_end_matches('.'));
-        let read = |record: &Arc<_>| statics::read(record, self.settings.ttl).ok();
-        let found: Vec<Rr> = records.filter_map(read).filter(|rr| types.contains(&rr.rtype)).collect();
-        for rtype in types.iter().filter(|_| !found.is_empty()) {
-            let mut wanted: Option<RrSet> = None;
-            for rr in found.iter().filter(|rr| rr.rtype == *rtype) {
-                wanted.get_or_insert_with(|| RrSet::new(*rtype, rr.ttl)).insert(rr.rdata.clone());
-            }
-            editor.replace(owner, *rtype, wanted);
-        }
-        !found.is_empty()
-    }
-
-    fn set_nearest_type(
-        &self,
-        editor: &mut Editor,
-        state: &State,
-        product: &str,
-        rtype: u16,
-        owner_of: &dyn Fn(Option<&str>) -> Name,
-    ) -> bool {
-        let wanted = editor.set(&owner_of(Some(&self.settings.region)), rtype).or_else(|| {
-            let regions = state.product(product)?.regions.keys();
-            let mut all: Option<RrSet> = None;
-            for set in regions.filter_map(|region| editor.set(&owner_of(Some(region)), rtype)) {
-                let into = all.get_or_insert_with(|| RrSet::new(rtype, set.ttl));
-                for rdata in set.iter() {
-                    into.insert(rdata.clone());
-                }
-            }
-            all
-        });
-        let found = wanted.is_some();
-        editor.replace(&owner_of(None), rtype, wanted);
-        found
     }
 }

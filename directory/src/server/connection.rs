@@ -15,6 +15,7 @@ use wire::Stream;
 
 use super::{
     Server,
+    asked::{Asked, Compiled},
     counters::Counters,
     frame::{self, BadFrame, Control},
     is_in,
@@ -22,7 +23,6 @@ use super::{
     pipe::{CHUNK, Over, Pipe},
     plain, readable,
     reply::{self, Outcome},
-    search::Asked,
     sight::{Sight, Who},
 };
 use crate::view::View;
@@ -78,7 +78,7 @@ pub(super) struct Connection<'s> {
     /// The view of the present batch.
     pub(super) view: Arc<View>,
     pub(super) clock: Clock,
-    pub(super) compiled: super::search::Compiled,
+    pub(super) compiled: Compiled,
     codec: LdapCodec,
 }
 
@@ -151,7 +151,7 @@ impl<'s> Connection<'s> {
             cancelled: None,
             view: server.parts.views.load(),
             clock: Clock::read(),
-            compiled: super::search::Compiled::default(),
+            compiled: Compiled::default(),
             codec: LdapCodec::new(Some(KNOWN_MAX), Some(DEPTH_MAX)),
         }
     }

@@ -8,9 +8,9 @@ use ldap3_proto::{
 use tokio_util::codec::Decoder;
 
 use super::{
+    asked::Compiled,
     connection::{DEPTH_MAX, KNOWN_MAX},
     frame, plain, readable,
-    search::Compiled,
 };
 use crate::{ask::Asked, dn::Dn, filter::Filter};
 

@@ -13,8 +13,8 @@ use ldap3_proto::proto::LdapSearchRequest;
 
 use super::{
     SUBSCHEMA,
+    asked::{Asked, Compiled},
     frame::{self, Head, element},
-    search::{Asked, Compiled},
 };
 use crate::{
     dn::Dn,

@@ -3,12 +3,17 @@
 //! A search is prepared without waiting for anything, then [`walk`](super::walk)s. The rootDSE and the subschema are
 //! answered aside: everybody may read them. Pages are cut from one walk; see [`pages`](super::pages).
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ldap3_proto::proto::{LdapResultCode as Code, LdapSearchRequest, LdapSearchScope};
 use tokio::time::Instant;
 
 use super::{
+    asked::{Asked, Prepared},
     connection::Connection,
     counters::Counters,
     frame::{self, Control},
@@ -21,79 +26,16 @@ use super::{
     walk::Sink,
 };
 use crate::{
-    dn::{BadDn, Dn},
+    dn::Dn,
     filter::{
         Filter,
         attribute::{DESCRIPTION_OCTETS_MAX, Id},
     },
-    tree::{NAMES_MAX, Node, Scope, Selection},
+    tree::{NAMES_MAX, Node, Scope},
 };
 
 /// Time that a search may take, its client's reading included.
 const TIME_MAX: Duration = Duration::from_secs(300);
-
-/// What was compiled for the last search: clients ask for the same base and attributes again and again.
-#[derive(Default)]
-pub(super) struct Compiled {
-    base: Option<(String, Dn)>,
-    selection: Option<(Vec<String>, Selection)>,
-    /// By the list of attributes as it came.
-    named: Option<(Box<[u8]>, Selection)>,
-}
-
-impl Compiled {
-    pub(super) fn base(&mut self, text: &str) -> Result<Dn, BadDn> {
-        match &self.base {
-            Some((known, base)) if known == text => Ok(base.clone()),
-            _ => {
-                let base = Dn::parse(text)?;
-                self.base = Some((text.to_owned(), base.clone()));
-                Ok(base)
-            }
-        }
-    }
-
-    /// The selection of a list of attributes, which `make` compiles if it is not the last one.
-    pub(super) fn named(&mut self, list: &[u8], make: impl FnOnce() -> Option<Selection>) -> Option<Selection> {
-        match &self.named {
-            Some((known, selection)) if **known == *list => Some(selection.clone()),
-            _ => {
-                let selection = make()?;
-                self.named = Some((list.into(), selection.clone()));
-                Some(selection)
-            }
-        }
-    }
-}
-
-/// What a search asks for, compiled.
-pub(super) struct Asked {
-    pub(super) base: Dn,
-    pub(super) scope: Scope,
-    pub(super) filter: Filter,
-    pub(super) selection: Selection,
-    pub(super) types_only: bool,
-    /// As the client set them; 0 is none.
-    pub(super) sizelimit: i32,
-    pub(super) timelimit: i32,
-}
-
-/// A search that is ready to walk.
-pub(super) struct Prepared {
-    pub(super) base: Dn,
-    pub(super) scope: Scope,
-    pub(super) filter: Filter,
-    pub(super) selection: Selection,
-    pub(super) types_only: bool,
-    /// Whether computed attributes are to be returned.
-    pub(super) is_computed: bool,
-    pub(super) sight: Sight,
-    /// Most entries that are returned.
-    pub(super) limit: usize,
-    pub(super) deadline: Instant,
-    /// Whether the search could find roles of sudo.
-    pub(super) sudo: bool,
-}
 
 impl Connection<'_> {
     pub(super) async fn search(
@@ -198,14 +140,7 @@ impl Connection<'_> {
         let filter = Filter::compile(&request.filter);
         let filter = filter.map_err(|error| malformed(Code::AdminLimitExceeded, error.to_string()))?;
         let filter = filter.asking_only(&|place| self.may_ask(&sight, judge::split(place).0));
-        let selection = match &self.compiled.selection {
-            Some((names, selection)) if *names == request.attrs => selection.clone(),
-            _ => {
-                let selection = Selection::new(request.attrs.iter().map(String::as_str));
-                self.compiled.selection = Some((request.attrs.clone(), selection.clone()));
-                selection
-            }
-        };
+        let selection = self.compiled.selection(&request.attrs);
         if is_first {
             self.record(request, &base, &sight);
         }
@@ -251,7 +186,8 @@ impl Connection<'_> {
             types_only,
             sight,
             limit: if size == 0 { limit } else { size.min(limit) },
-            deadline: Instant::now() + time.map_or(TIME_MAX, |time| time.min(TIME_MAX)),
+            time: time.map_or(TIME_MAX, |time| time.min(TIME_MAX)),
+            over: OnceLock::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use ldap3_proto::proto::LdapResultCode as Code;
 use tokio::time::Instant;
 
 use super::{
+    asked::Prepared,
     connection::Connection,
     counters::Counters,
     eyes::{Eyes, Shown},
@@ -17,7 +18,6 @@ use super::{
     judge::{self, Judge},
     pipe::{CHUNK, Over},
     reply::Outcome,
-    search::Prepared,
     sight::Sight,
 };
 use crate::{
@@ -81,7 +81,7 @@ impl Connection<'_> {
                 (Step::Found(node), _) if is_role && !view.sudo.sees(node, host, clock.now_s()) => {
                     unseen += 1;
                     if unseen % TURN == 0
-                        && let Some(stop) = self.pause(id, search.deadline).await?
+                        && let Some(stop) = self.pause(id, search).await?
                     {
                         return Ok(self.stopped(stop, found));
                     }
@@ -94,7 +94,7 @@ impl Connection<'_> {
                     continue;
                 }
                 (Step::TooMany(error), _) => Err(error),
-                (Step::Paused, _) => match self.pause(id, search.deadline).await? {
+                (Step::Paused, _) => match self.pause(id, search).await? {
                     None => continue,
                     Some(stop) => return Ok(self.stopped(stop, found)),
                 },
@@ -114,11 +114,10 @@ impl Connection<'_> {
                 Sink::Client => self.write(id, &node, search, &judge),
                 Sink::List(list) => list.push_back(node),
             }
-            if self.pipe.outbox.len() >= CHUNK || found % TURN == 0 {
-                self.pipe.flush().await?;
-                if let Some(stop) = self.pause(id, search.deadline).await? {
-                    return Ok(self.stopped(stop, found));
-                }
+            if (self.pipe.outbox.len() >= CHUNK || found % TURN == 0)
+                && let Some(stop) = self.send(id, search).await?
+            {
+                return Ok(self.stopped(stop, found));
             }
         }
     }
@@ -135,8 +134,16 @@ impl Connection<'_> {
         }
     }
 
+    /// Sends what was found, however long the client takes for it, then pauses.
+    async fn send(&mut self, id: i32, search: &Prepared) -> Result<Option<Stop>, Over> {
+        search.deadline();
+        self.pipe.flush().await?;
+        self.pause(id, search).await
+    }
+
     /// Lets others have their turn, then looks whether the search shall go on.
-    async fn pause(&mut self, id: i32, deadline: Instant) -> Result<Option<Stop>, Over> {
+    async fn pause(&mut self, id: i32, search: &Prepared) -> Result<Option<Stop>, Over> {
+        let deadline = search.deadline();
         tokio::task::yield_now().await;
         self.pipe.peek().await?;
         if Instant::now() >= deadline {

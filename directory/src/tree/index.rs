@@ -13,7 +13,7 @@ use std::{
 use compact_str::CompactString;
 use imbl::{OrdMap, OrdSet};
 
-use super::{Node, slots::Slots};
+use super::{Node, keys::Keys, slots::Slots};
 use crate::{
     dn::{Dn, parent_of},
     filter::{
@@ -50,8 +50,7 @@ impl PartialOrd for ByTree {
 #[derive(Clone, Default)]
 pub(super) struct Index {
     seed: RandomState,
-    /// Ordered rather than hashed once more: as fast, and at 20,000 people it takes a third of the memory.
-    keys: OrdMap<u64, Slots>,
+    keys: Keys,
     pub(super) by_usn: OrdSet<(u64, u32)>,
     /// By modifyTimestamp in normalised form.
     pub(super) by_modified: OrdSet<(CompactString, u32)>,
@@ -68,17 +67,17 @@ impl Index {
 
     /// Entries with a normalised value, and others whose key is the same.
     pub(super) fn equal(&self, id: Id, normal: &[u8]) -> Option<&Slots> {
-        self.keys.get(&self.key(Kind::Value, id, normal))
+        self.keys.get(self.key(Kind::Value, id, normal))
     }
 
     /// Entries with an indexed attribute.
     pub(super) fn present(&self, id: Id) -> Option<&Slots> {
-        self.keys.get(&self.key(Kind::Present, id, &[]))
+        self.keys.get(self.key(Kind::Present, id, &[]))
     }
 
     /// Entries right below a normalised name.
     pub(super) fn children(&self, name: &str) -> Option<&Slots> {
-        self.keys.get(&self.key(Kind::Children, Id::ENTRY_DN, name.as_bytes()))
+        self.keys.get(self.key(Kind::Children, Id::ENTRY_DN, name.as_bytes()))
     }
 
     /// How many different keys there are.
@@ -88,7 +87,7 @@ impl Index {
 
     pub(super) fn insert(&mut self, slot: u32, node: &Node) {
         for key in self.keys_of(node) {
-            self.put(key, slot);
+            self.keys.put(key, slot);
         }
         self.by_usn.insert((node.usn, slot));
         for time in times_of(node) {
@@ -99,7 +98,7 @@ impl Index {
 
     pub(super) fn remove(&mut self, slot: u32, node: &Node) {
         for key in self.keys_of(node) {
-            self.take(key, slot);
+            self.keys.take(key, slot);
         }
         self.by_usn.remove(&(node.usn, slot));
         for time in times_of(node) {
@@ -112,10 +111,10 @@ impl Index {
     pub(super) fn replace(&mut self, slot: u32, old: &Node, new: &Node) {
         let (before, after) = (self.keys_of(old), self.keys_of(new));
         for key in before.iter().filter(|key| after.binary_search(key).is_err()) {
-            self.take(*key, slot);
+            self.keys.take(*key, slot);
         }
         for key in after.iter().filter(|key| before.binary_search(key).is_err()) {
-            self.put(*key, slot);
+            self.keys.put(*key, slot);
         }
         self.by_usn.remove(&(old.usn, slot));
         self.by_usn.insert((new.usn, slot));
@@ -124,21 +123,6 @@ impl Index {
         }
         for time in times_of(new) {
             self.by_modified.insert((time, slot));
-        }
-    }
-
-    fn put(&mut self, key: u64, slot: u32) {
-        match self.keys.get_mut(&key) {
-            Some(slots) => slots.insert(slot),
-            None => drop(self.keys.insert(key, Slots::One(slot))),
-        }
-    }
-
-    fn take(&mut self, key: u64, slot: u32) {
-        if let Some(slots) = self.keys.get_mut(&key)
-            && !slots.remove(slot)
-        {
-            self.keys.remove(&key);
         }
     }
 

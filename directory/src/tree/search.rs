@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// A range of an ordered index with more entries than this is not used: the other parts of the filter choose.
 const RANGE_MAX: usize = 4096;
 /// With so few candidates no further part of a filter is asked.
-const GOOD_ENOUGH: usize = 1;
+const GOOD_ENOUGH: usize = 8;
 /// With more candidates than this, it is tried whether the part of the tree that is searched has fewer entries.
 const BELOW_TRIED: usize = 256;
 
@@ -66,6 +66,8 @@ pub struct Search<'a> {
     ask: &'a Context<'a>,
     base: Dn,
     scope: Scope,
+    /// Whatever is found is in scope.
+    is_everything: bool,
     source: Source<'a>,
     in_vain: usize,
     in_vain_max: usize,
@@ -125,7 +127,9 @@ impl<'a> Search<'a> {
         in_vain_max: usize,
     ) -> Self {
         let source = tree.source(base, scope, &filter.root);
-        Self { tree, filter, ask, base: base.clone(), scope, source, in_vain: 0, in_vain_max, dear: 0, turn: 0 }
+        let is_everything = scope == Scope::Subtree && tree.is_all_within(base);
+        let base = base.clone();
+        Self { tree, filter, ask, base, scope, is_everything, source, in_vain: 0, in_vain_max, dear: 0, turn: 0 }
     }
 
     /// How many candidates did not match so far.
@@ -182,7 +186,7 @@ impl<'a> Search<'a> {
             }
             let Some(slot) = self.next_candidate() else { break };
             let Some(node) = self.tree.node(slot) else { continue };
-            if self.is_in_scope(node) {
+            if self.is_everything || self.is_in_scope(node) {
                 return Step::Found(node);
             }
             if let Err(error) = self.pass_over(1) {
@@ -357,9 +361,13 @@ impl Tree {
     }
 }
 
-/// Whether a part of a filter asks for entries of a class.
+/// Whether a part of a filter asks for entries of a class, or of one of several: a class stands for its subclasses too.
 fn is_class(part: &Term) -> bool {
-    matches!(part, Term::Equal(asserted) if asserted.name.id == Id::OBJECT_CLASS)
+    match part {
+        Term::Equal(asserted) => asserted.name.id == Id::OBJECT_CLASS,
+        Term::Or(parts) => parts.iter().all(is_class),
+        _ => false,
+    }
 }
 
 fn listed<'a>(slots: impl Iterator<Item = u32>) -> Option<Candidates<'a>> {
