@@ -72,7 +72,7 @@ pub struct Editor {
     before: Table,
     list: Vec<Arc<Zone>>,
     drafts: Drafts,
-    /// Nobody needs the differences, so that a new name with one record is packed at once.
+    /// Nobody needs the differences, so that a new name with one set is packed at once.
     building: bool,
 }
 
@@ -133,16 +133,24 @@ impl Editor {
     /// Adds a record. The TTL becomes that of the whole set (RFC 2181 section 5.2). False when no zone holds the name.
     pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: Rdata) -> bool {
         if self.building {
-            let hashed = Hashed::new(owner);
-            if !self.exists(owner, &hashed) {
-                return self.place(owner, &hashed, RrSet::of_one(rtype, ttl, rdata));
-            }
+            self.add_new(owner, &Hashed::new(owner), rtype, ttl, rdata)
+        } else {
+            self.add_to_draft(owner, rtype, ttl, rdata)
         }
-        self.add_to_draft(owner, rtype, ttl, rdata)
+    }
+
+    /// Adds a record while building: differences are not kept.
+    fn add_new(&mut self, owner: &Name, hashed: &Hashed<'_>, rtype: u16, ttl: u32, rdata: Rdata) -> bool {
+        if self.exists(owner, hashed) {
+            self.add_to_draft(owner, rtype, ttl, rdata)
+        } else {
+            self.place(owner, hashed, RrSet::of_one(rtype, ttl, rdata))
+        }
     }
 
     /// Adds many records while building from nothing. The processor fetches what the next ones need meanwhile.
     pub(crate) fn add_all(&mut self, records: Vec<Indexed>) {
+        debug_assert!(self.building, "differences would be missing");
         let mut records = records.into_iter();
         loop {
             let next = records.as_slice().iter().take(AT_ONCE);
@@ -152,12 +160,7 @@ impl Editor {
                 return;
             }
             for Indexed { rr, index } in records.by_ref().take(AT_ONCE) {
-                let hashed = Hashed::with(&rr.owner, &index);
-                if self.exists(&rr.owner, &hashed) {
-                    self.add_to_draft(&rr.owner, rr.rtype, rr.ttl, rr.rdata);
-                } else {
-                    self.place(&rr.owner, &hashed, RrSet::of_one(rr.rtype, rr.ttl, rr.rdata));
-                }
+                self.add_new(&rr.owner, &Hashed::with(&rr.owner, &index), rr.rtype, rr.ttl, rr.rdata);
             }
         }
     }
@@ -185,11 +188,12 @@ impl Editor {
     /// Packs a name that is new, with one set of records.
     fn place(&mut self, owner: &Name, hashed: &Hashed<'_>, set: RrSet) -> bool {
         let Some(id) = self.zone_from(hashed, 1) else { return false };
+        let records = set.len() as u64;
         let sets = [set];
         let is_cut = cuts(&sets, false);
         let zone = Arc::make_mut(&mut self.list[usize::from(id)]);
         zone.cuts += u32::from(is_cut);
-        zone.records += sets.iter().map(RrSet::len).sum::<usize>() as u64;
+        zone.records += records;
         self.zones.table.insert(hashed, pack(owner, id, if is_cut { CUT } else { 0 }, 0, &sets));
         self.link(owner);
         true

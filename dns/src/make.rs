@@ -27,12 +27,8 @@ use crate::{
 use reach::{needs_build, splits_zone, touches_inner_zone};
 use shared::ShortName;
 
-/// Hosts whose records are made in one go while building from nothing.
-const HOSTS_PER_CHUNK: usize = 500;
-/// Such chunks that wait to be put into zones.
+/// Chunks of records that wait to be put into zones.
 const CHUNKS_WAITING: usize = 4;
-/// Chunks that are put into zones before they are packed, to bound memory.
-const CHUNKS_PER_FLUSH: usize = 40;
 
 /// Timers of generated zones, in seconds; secondaries serve for four weeks without us.
 const REFRESH_S: u32 = 3600;
@@ -61,7 +57,24 @@ struct Made {
     short: Vec<ShortName>,
     nearest: BTreeSet<(CompactString, CompactString)>,
     /// Whether it is time to pack.
-    is_flushed: bool,
+    flush_after: bool,
+}
+
+/// How hosts are taken while building from nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Hosts whose records are made in one go.
+    pub hosts: usize,
+    /// Such chunks that are put into zones before they are packed, to bound memory.
+    pub chunks: usize,
+    /// Whether chunks are made on a thread of their own, while those before are put into zones: on an idle machine that
+    /// takes about half of the time. Nothing else is to be done at a start; later it takes a processor from others.
+    pub beside: bool,
+}
+
+impl Pace {
+    /// What a start takes.
+    pub const USUAL: Self = Self { hosts: 500, chunks: 40, beside: true };
 }
 
 impl Maker {
@@ -72,6 +85,11 @@ impl Maker {
 
     /// All zones of a state.
     pub fn build(&self, state: &State) -> Zones {
+        self.build_at(Pace::USUAL, state)
+    }
+
+    /// The same, at another pace.
+    pub fn build_at(&self, pace: Pace, state: &State) -> Zones {
         let mut editor = Editor::from_nothing();
         let serial = state.position().soa_serial();
         let products: BTreeSet<&str> =
@@ -82,12 +100,12 @@ impl Maker {
             statics::add(&mut editor, record, self.settings.ttl);
         }
         let mut nearest = BTreeSet::new();
-        self.for_hosts(state, |made| {
+        self.for_hosts(pace, state, |made| {
             editor.add_all(made.records);
             // Short names of hosts that are still to come are looked at again with them.
             made.short.into_iter().for_each(|short| self.set_short_name(&mut editor, state, short));
             nearest.extend(made.nearest);
-            if made.is_flushed {
+            if made.flush_after {
                 editor.flush();
             }
         });
@@ -98,35 +116,36 @@ impl Maker {
         editor.finish()
     }
 
-    /// Makes the records of all hosts on one thread while what was made before is put into zones on another: at a start
-    /// nothing else is to be done, and everybody waits for it.
-    fn for_hosts(&self, state: &State, mut put: impl FnMut(Made)) {
-        let hosts: Vec<&Arc<Host>> = state.hosts().collect();
+    /// Makes the records of all hosts, chunk by chunk, and has each chunk put into zones.
+    fn for_hosts(&self, pace: Pace, state: &State, mut put: impl FnMut(Made)) {
+        let all: Vec<&Arc<Host>> = state.hosts().collect();
         let make = |(number, hosts): (usize, &[&Arc<Host>])| {
             let mut touched = Touched::default();
             hosts.iter().for_each(|host| self.touch(host, state, &mut touched));
             let records = hosts.iter().flat_map(|host| host_records(host, state, &self.settings)).map(Into::into);
             let short = self.short_names(state, &touched.short).collect();
             let (records, nearest) = (records.collect(), touched.nearest);
-            Made { records, short, nearest, is_flushed: number % CHUNKS_PER_FLUSH == CHUNKS_PER_FLUSH - 1 }
+            Made { records, short, nearest, flush_after: (number + 1).is_multiple_of(pace.chunks) }
         };
-        let mut made = hosts.chunks(HOSTS_PER_CHUNK).enumerate().map(make);
-        std::thread::scope(|scope| {
-            let (sender, receiver) = mpsc::sync_channel(CHUNKS_WAITING);
-            let chunks = made.by_ref();
-            let making = std::thread::Builder::new().name("zones".into());
-            let making = making.spawn_scoped(scope, move || {
-                // The other side is there until the last one has been sent.
-                for chunk in chunks {
-                    if sender.send(chunk).is_err() {
-                        break;
+        let mut made = all.chunks(pace.hosts).enumerate().map(make);
+        if pace.beside && all.len() > pace.hosts {
+            std::thread::scope(|scope| {
+                let (sender, receiver) = mpsc::sync_channel(CHUNKS_WAITING);
+                let chunks = made.by_ref();
+                let making = std::thread::Builder::new().name("zones".into());
+                let making = making.spawn_scoped(scope, move || {
+                    // The other side is there until the last one has been sent.
+                    for chunk in chunks {
+                        if sender.send(chunk).is_err() {
+                            break;
+                        }
                     }
+                });
+                if making.is_ok() {
+                    receiver.into_iter().for_each(&mut put);
                 }
             });
-            if making.is_ok() {
-                receiver.into_iter().for_each(&mut put);
-            }
-        });
+        }
         // Without a thread, one after the other.
         made.for_each(put);
     }

@@ -5,7 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use dns::{conflicts::conflicts, generate::Settings, make::Maker, rr::Rr, zones::Zones};
+use dns::{
+    conflicts::conflicts,
+    generate::Settings,
+    make::{Maker, Pace},
+    rr::Rr,
+    zones::Zones,
+};
 use inventory::{
     Author, ChangeSet, Host, HostKey, HostState, Record, RecordKey, Role, Row, RowChange, RowKey, Scope, State,
 };
@@ -184,6 +190,11 @@ proptest! {
             past.push((state.clone(), zones.clone()));
             let at_once = maker.build(&state);
             prop_assert_eq!(without_empty(contents(&zones)), without_empty(contents(&at_once)), "after {:?}", edit);
+        }
+        // Whatever is made in one go, on whichever thread.
+        for (hosts, chunks, beside) in [(1, 1, true), (3, 2, true), (2, 3, false)] {
+            let made = maker.build_at(Pace { hosts, chunks, beside }, &state);
+            prop_assert_eq!(contents(&made), contents(&maker.build(&state)), "{} hosts at once", hosts);
         }
         // From any past state in one go, as after missed publications.
         for (before, old) in &past {

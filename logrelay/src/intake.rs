@@ -184,8 +184,9 @@ impl Intake {
         let origin = self.origin.clone();
         message.set(Field::Source, origin.name.as_bytes());
         message.received_us = received_us;
-        // The spool gives it one of ours; on the way through memory it has none.
+        // The spool gives it ours; on the way through memory it has none.
         message.sequence = 0;
+        message.flags = message.flags.without(Flags::MORE);
         let known = self.senders.of_record(&message, &self.rules);
         self.count.of(&known.entry, None);
         let outcome = self.route(&mut message, &known);

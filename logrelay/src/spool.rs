@@ -11,7 +11,7 @@
 //!
 //! After a crash: what was acknowledged is there, in order; a destination may get again what it had within the last
 //! second or so. Opening reads the headers, and the records of the last segment; a torn end is cut off there, from the
-//! first damaged place on that is not known to have been durable. Damage
+//! first damaged place on that is not known to have been durable, or from the message on that is not whole. Damage
 //! elsewhere is found by readers, skipped and counted. A failed sync, or a write that failed otherwise than for want of
 //! room, is not tried again on the same file: the segment is closed at its last durable end and the group is written to a
 //! new one. After a write that found no room the segment is cut back to its last durable end, and goes on when there is

@@ -6,8 +6,8 @@ use std::{
     sync::Mutex,
 };
 
-/// A port of 127.0.0.1 that is free for UDP and TCP and that no other test of this program was given. Below the range from
-/// which the kernel takes ports for outgoing connections, so that none of these can take it either.
+/// A port of 127.0.0.1 that is free for UDP and TCP and that no other test of this program was given. Below the range
+/// from which the kernel takes ports for outgoing connections, so that none of these can take it either.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut guard = GIVEN.lock().unwrap();

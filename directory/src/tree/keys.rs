@@ -1,10 +1,11 @@
 //! A persistent map from index keys to sets of entries, laid out for searches that find nothing in the cache.
 //!
 //! Keys are random (see [`super::index`]), so their upper bits spread them evenly: eight bits choose a branch, the next
-//! ones a page of it, and within a page, which is sorted, the rest tells about where a key stands. A lookup reads three or
-//! four places in memory, where a tree of sorted nodes reads some fifteen. A change copies one page, the list of the
-//! pages of its branch and the list of branches, unless nobody else holds them; at 1,000,000 people a branch has some
-//! thousand pages. A branch whose pages grow full gets twice as many. Pages do not become fewer.
+//! ones a page of it, and within a page, which is sorted, the rest tells about where a key stands. A lookup reads three
+//! or four places in memory, where a tree of sorted nodes reads some fifteen. A key that comes or goes makes its page
+//! anew; the list of the pages of its branch and the list of branches are copied, unless nobody else holds them. At
+//! 1,000,000 people a branch has some thousand pages. A branch whose pages grow full gets twice as many. Pages do not
+//! become fewer.
 
 use std::sync::Arc;
 
@@ -108,10 +109,12 @@ impl Keys {
     pub(super) fn take(&mut self, key: u64, slot: u32) {
         let Some((page, place)) = self.page_mut(key) else { return };
         let Ok(at) = find(page, key, place) else { return };
-        let is_left = Arc::make_mut(page).get_mut(at).is_some_and(|(_, slots)| slots.remove(slot));
-        if !is_left {
+        if matches!(page.get(at), Some((_, Slots::One(only))) if *only == slot) {
             *page = page.iter().take(at).chain(page.iter().skip(at + 1)).cloned().collect();
             self.len -= 1;
+        } else if let Some((_, slots)) = Arc::make_mut(page).get_mut(at) {
+            // One entry is always `One`, so another is left.
+            slots.remove(slot);
         }
     }
 

@@ -365,7 +365,7 @@ impl Tree {
 fn is_class(part: &Term) -> bool {
     match part {
         Term::Equal(asserted) => asserted.name.id == Id::OBJECT_CLASS,
-        Term::Or(parts) => parts.iter().all(is_class),
+        Term::Or(parts) => !parts.is_empty() && parts.iter().all(is_class),
         _ => false,
     }
 }

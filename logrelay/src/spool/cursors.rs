@@ -2,9 +2,8 @@
 //!
 //! A slot: `ghcursor`, CRC32C of octets 12..length (4 octets), length (4), generation, epoch, first sequence that is not
 //! deleted, next sequence (8 each), relay id (2 + length), the number of holes (2) and for each the first and last sequence of segments deleted
-//! between others (8 each), then the destinations as in [`Table`], then the last record that the opening found if others
-//! of the same message may be missing behind it, else 0 (8; may be absent). The valid slot of the
-//! highest generation counts. The slot that is known to be durable is never overwritten: updates go to the other one
+//! between others (8 each), then the destinations as in [`Table`]. What stands behind that is not looked at. The valid
+//! slot of the highest generation counts. The slot that is known to be durable is never overwritten: updates go to the other one
 //! until it has been synced. All octets are allocated when the file is made, so an update needs no room
 //! on a file system that overwrites in place; one that copies on write (btrfs, zfs, xfs with shared blocks) needs some,
 //! and cursors may stay behind there while it is full: then records are delivered again after a crash.

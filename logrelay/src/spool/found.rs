@@ -11,6 +11,7 @@ use super::{
     origins::{Origin, Origins, Pending},
     run::SegmentReader,
     table::{Table, Totals},
+    walk::sequence,
 };
 use crate::message::Records;
 
@@ -23,7 +24,7 @@ pub(super) struct Found {
 
 /// What lies at the end of a segment, and what its records add.
 pub(super) struct Scan {
-    /// Sequence of its last valid record; what it begins behind if there is none.
+    /// Sequence of the last valid record that counts; what it begins behind if there is none.
     pub(super) last: u64,
     /// Offset behind it.
     pub(super) end: u64,
@@ -71,9 +72,10 @@ impl Found {
     }
 
     /// Reads all records, with what was before them. Behind damage they count only if what was damaged is known to
-    /// have been `durable`: else it was torn with the last group, and of a group in pieces
-    /// nothing may be kept, for the marks of origins mean that all before them is here. For the same reason a message
-    /// that is not whole at the end of the last group was never written: all of it is taken when it is sent again.
+    /// have been `durable`: else it was torn with the last group, and of a group in pieces nothing may be kept, for the
+    /// marks of origins mean that all before them is here. For the same reason a message that is not whole at the end of
+    /// the last group counts as never written: all of it is taken when it is sent again. Only where pages cannot be read
+    /// is what there is of it kept, and may come a second time.
     pub(super) fn scan(
         &self,
         file: Arc<dyn DiskFile>,
@@ -103,8 +105,8 @@ impl Found {
         let mut reader = SegmentReader::new(file, start, len, self.first.saturating_sub(1), before);
         let (mut end, mut last, mut records, mut damaged) = (start, self.first.saturating_sub(1), 0, 0);
         let (mut shares, mut pending) = (Shares::default(), Pending::default());
-        // Where the message begins of which the record before says that there is more.
-        let mut open: Option<u64> = None;
+        // Offset and sequence of the first record of a message, while the record before says that there is more of it.
+        let mut unfinished: Option<(u64, u64)> = None;
         let mut unreadable = 0;
         loop {
             let run = match reader.next_run() {
@@ -123,19 +125,19 @@ impl Found {
                     break;
                 }
                 damaged += 1;
-                open = None;
+                unfinished = None;
             }
             end = run.offset + run.bytes.len() as u64;
             last = run.last;
             records += run.records;
             let mut at = run.offset;
             for record in Records(&run.bytes) {
-                open = if has_more(record) { open.or(Some(at)) } else { None };
+                unfinished = has_more(record).then(|| unfinished.unwrap_or((at, sequence(record))));
                 at += record.len() as u64;
                 let Some((origin, destinations)) = routing(record) else { continue };
                 shares.add(record, destinations);
                 // A message counts as received when all of it was.
-                if open.is_none()
+                if unfinished.is_none()
                     && let Some(origin) = Origin::parse(origin)
                 {
                     origins.judge(&mut pending, &origin);
@@ -146,7 +148,8 @@ impl Found {
         for share in shares.finish() {
             totals.add(share.id, share.count);
         }
-        let torn = open.filter(|_| last > durable && unreadable == 0);
+        // What was durable is never cut off, whatever it says of itself.
+        let torn = unfinished.filter(|(_, first)| *first > durable && unreadable == 0).map(|(offset, _)| offset);
         Ok((Scan { last, end, records, totals, origins, damaged, unreadable }, torn))
     }
 }

@@ -1,8 +1,8 @@
 //! From batches to a group: records get their sequence and CRC, duplicates stay out, destinations are counted.
 //!
 //! A relayed message that takes several roads stands in its batch as several records, one right after the other, all
-//! with the origin of the message. They are judged as one, and each but the last is marked by [`Flags::MORE`], so that of a
-//! write that did not come to its end it can be told whether the last message is whole.
+//! with the origin of the message. They are judged as one, and each but the last is marked by [`Flags::MORE`], so that of
+//! a write that did not come to its end it can be told whether the last message is whole.
 
 use bytes::Bytes;
 
@@ -153,17 +153,17 @@ impl Group {
             let mut records = Records(&entry.bytes);
             let mut seen = 0;
             // Where the record begins that is complete when it is known whether the next is of the same message.
-            let mut open = None;
+            let mut unsealed = None;
             for record in records.by_ref().take(entry.count as usize) {
                 if let Some(admitted) = group.admits(record, &mut before, origins) {
                     shares.add(record, admitted.destinations);
-                    complete(&mut out, open, admitted.goes_on);
-                    open = Some(out.len());
+                    seal(&mut out, unsealed, admitted.goes_on);
+                    unsealed = Some(out.len());
                     group.record(&mut out, record, entry.first + seen);
                 }
                 seen += 1;
             }
-            complete(&mut out, open, false);
+            seal(&mut out, unsealed, false);
             group.malformed += u64::from(entry.count) - seen + records.count() as u64;
             group.last = (entry.first + u64::from(entry.count)).saturating_sub(1);
         }
@@ -219,7 +219,7 @@ impl Group {
 }
 
 /// Gives the last record, which begins at `start`, its mark of whether the next is of the same message, and its CRC.
-fn complete(out: &mut [u8], start: Option<usize>, more: bool) {
+fn seal(out: &mut [u8], start: Option<usize>, more: bool) {
     let Some(record) = start.and_then(|start| out.get_mut(start..)).filter(|record| record.len() >= HEADER) else {
         return;
     };
@@ -286,6 +286,45 @@ mod tests {
         assert_eq!((group.duplicates, group.gaps.len()), (2, 0));
         let bad = Group::build(&[entry(1, &[("what", &[1, 0]), ("what", &[2, 0])])], &origins);
         assert_eq!((bad.records, bad.bad_origins), (2, 1));
+    }
+
+    #[test]
+    fn a_record_says_whether_the_next_is_of_the_same_message_whatever_it_said_before() {
+        let mut origins = Origins::default();
+        let known = Group::build(&[entry(1, &[("s/1/3/0", &[1, 0])])], &origins);
+        origins.merge(known.origins);
+        let mut all = entry(
+            2,
+            &[
+                ("", &[1, 0]),
+                ("", &[2, 0]),
+                ("s/1/4/3", &[1, 0]),
+                ("s/1/4/3", &[2, 0]),
+                ("s/1/4/3", &[3, 0]),
+                ("s/1/3/0", &[1, 0]),
+                ("s/1/5/4", &[1, 0]),
+                ("s/1/5/4", &[2, 0]),
+            ],
+        );
+        for came_with in [0, Flags::MORE.0 | Flags::KNOWN.0] {
+            let mut at = 0;
+            while at < all.bytes.len() {
+                all.bytes[at + FLAGS..at + FLAGS + 2].copy_from_slice(&came_with.to_le_bytes());
+                at += u32::from_le_bytes(*all.bytes[at..].first_chunk().unwrap()) as usize;
+            }
+            let group = Group::build(std::slice::from_ref(&all), &origins);
+            let found: Vec<_> = Records(&group.bytes).map(|r| Message::decode(r).unwrap().flags).collect();
+            let more: Vec<bool> = found.iter().map(|flags| flags.has(Flags::MORE)).collect();
+            assert_eq!(more, [false, false, true, true, false, true, false]);
+            assert!(found.iter().all(|flags| flags.has(Flags::KNOWN) == (came_with != 0)), "others stay");
+            for record in Records(&group.bytes) {
+                assert_eq!(record[4..8], crc32c::crc32c(&record[8..]).to_le_bytes());
+            }
+        }
+        // The last of a batch says nothing of the next batch.
+        let batches = [entry(1, &[("s/1/6/5", &[1, 0])]), entry(2, &[("s/1/7/6", &[1, 0])])];
+        let group = Group::build(&batches, &origins);
+        assert!(Records(&group.bytes).all(|record| !has_more(record)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::message::{Message, Records};
 pub struct SegmentInspection {
     /// First sequence that it may hold, by its name.
     pub first: u64,
-    /// Sequence of its last valid record; `first - 1` if there is none.
+    /// Sequence of the last valid record that opening keeps; `first - 1` if there is none.
     pub last: u64,
     /// Octets.
     pub bytes: u64,
@@ -30,7 +30,7 @@ pub struct SegmentInspection {
     pub created_us: Option<i64>,
     /// Damaged places, not counting the end.
     pub damaged: u64,
-    /// Octets behind the last valid record: torn, or of a group that is being written.
+    /// Octets behind that record: torn, or of a group that is being written.
     pub torn_bytes: u64,
     /// A segment before it is missing.
     pub missing_before: bool,
@@ -237,11 +237,13 @@ mod tests {
 
     use super::*;
 
-    const SEEDS: [&[u8]; 4] = [
+    const SEEDS: [&[u8]; 6] = [
         include_bytes!("../../../fuzz/seeds/logspool/segment"),
         include_bytes!("../../../fuzz/seeds/logspool/carried"),
         include_bytes!("../../../fuzz/seeds/logspool/damaged"),
         include_bytes!("../../../fuzz/seeds/logspool/cursors"),
+        include_bytes!("../../../fuzz/seeds/logspool/unfinished"),
+        include_bytes!("../../../fuzz/seeds/logspool/unfinished-damaged"),
     ];
 
     proptest! {

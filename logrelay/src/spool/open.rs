@@ -100,7 +100,7 @@ fn end(
     dir: &Path,
     found: &mut Vec<Found>,
     bases: &mut Vec<(Totals, Origins)>,
-    durable: u64,
+    mut durable: u64,
     counters: &Counters,
 ) -> Result<End, SpoolError> {
     let (mut end, mut before) = (End::default(), u64::MAX);
@@ -126,6 +126,9 @@ fn end(
             // Made, and never written to. Behind the end of the one before may be what a failed write left there.
             disk.remove(&path).map_err(failed(&path))?;
             before = last.first;
+            if last.header.is_ok() {
+                durable = durable.max(last.first.saturating_sub(1));
+            }
             continue;
         }
         if kept < last.len {

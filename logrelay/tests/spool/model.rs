@@ -1,5 +1,5 @@
-//! Any sequence of appends, deliveries, failures, power cuts and restarts, compared with a model: what was reported durable
-//! is there, in order and once; cursors pass over nothing that was not delivered; the books balance.
+//! Any sequence of appends, deliveries, failures, power cuts and restarts, compared with a model: what was reported
+//! durable is there, in order and once; cursors pass over nothing that was not delivered; the books balance.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

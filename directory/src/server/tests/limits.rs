@@ -145,6 +145,23 @@ async fn who_does_not_read_delays_nobody_and_may_change_their_mind() {
 }
 
 #[tokio::test]
+async fn the_time_limit_counts_while_the_client_does_not_read() {
+    let world = World::new(crowd(), OPEN).await;
+    let mut slow = Client::plain(world.plain).await;
+    let mut all = request(BASE, LdapSearchScope::Subtree, "(objectClass=posixAccount)", &[]);
+    all.timelimit = 1;
+    let id = slow.send(LdapOp::SearchRequest(all.clone()), vec![]).await;
+    until("the large search has begun", || world.server.counters().entries > 100).await;
+    // Nothing is to be waited for: the limit passes on the server's side.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let found = slow.found(id).await;
+    assert_eq!((found.code(), world.server.counters().time_limited), (Code::TimeLimitExceeded, 1));
+    assert!(found.entries.len() < 3_003, "{}", found.entries.len());
+    all.timelimit = 60;
+    assert_eq!(slow.search_with(all, vec![]).await.entries.len(), 3_003);
+}
+
+#[tokio::test]
 async fn a_request_that_came_while_the_client_did_not_read_is_answered() {
     let world = World::new(crowd(), OPEN).await;
     let counters = || world.server.counters();

@@ -9,7 +9,7 @@ use crate::{
         counters::{Counters, count},
         key, read,
     },
-    message::{Field, Records},
+    message::{Field, Flags, Records},
 };
 
 /// A message that is to be sent.
@@ -70,6 +70,8 @@ impl Feed<'_> {
                 }
                 message.set(Field::Origin, &self.origin);
                 message.set(Field::Destinations, b"");
+                // What of the message lies behind it here does not come along.
+                message.flags = message.flags.without(Flags::MORE);
                 data.clear();
                 if !message.encode(data) {
                     self.unsendable.push((record, Unsendable::Long));
