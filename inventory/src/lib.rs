@@ -22,7 +22,7 @@ mod store;
 
 pub use change::{Author, ChangeSet, Row, RowChange, RowKey};
 pub use entry::{Attribute, Cookie, Entry, EntryId, Value};
-pub use keeper::{Edit, Held, Keeper, Opened, Outcome, Preview, Proposal, Refused, Review};
+pub use keeper::{Edit, Held, Keeper, OpenError, Opened, Outcome, Preview, Proposal, Refused, Review};
 pub use model::{Grant, Host, HostKey, HostState, Record, RecordKey, Role, Scope};
 pub use position::Position;
 pub use state::{Conflict, State};

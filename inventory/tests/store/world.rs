@@ -7,11 +7,15 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use inventory::{
-    Author, Edit, Host, HostKey, HostState, Keeper, Opened, Outcome, Proposal, Refused, Row, RowKey, State,
+    Author, Edit, Host, HostKey, HostState, Keeper, OpenError, Opened, Outcome, Proposal, Refused, Row, RowKey, State,
 };
+
+/// How long a lock that nobody wants may be held.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn host_with(n: u32, source: &str, change: impl FnOnce(&mut Host)) -> Row {
     let mut host = Host {
@@ -50,8 +54,18 @@ pub(crate) fn sync(source: &str, rows: Vec<Row>) -> Edit {
     Edit::Sync { source: source.into(), rows }
 }
 
+/// Opens a store that nobody uses any more. A process that another test has just begun may still hold its lock: it has
+/// inherited every descriptor until it becomes its program.
 pub(crate) fn opened(dir: &Path) -> Opened {
-    Keeper::open(dir, Arc::new(|_, _, _| Vec::new())).unwrap()
+    let started = Instant::now();
+    loop {
+        match Keeper::open(dir, Arc::new(|_, _, _| Vec::new())) {
+            Err(OpenError::Locked { .. }) if started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 pub(crate) fn open(dir: &Path) -> Keeper {
