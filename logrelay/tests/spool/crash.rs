@@ -13,13 +13,13 @@ use std::{
     time::Duration,
 };
 
-use logrelay::spool::{Options, RealDisk, Spool, inspect};
+use logrelay::spool::{Options, RealDisk, inspect};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use crate::tools::{append, balance, chunk, clock, drain, durable, numbers, open, options, pending};
+use crate::tools::{append, balance, chunk, drain, durable, numbers, open, open_on, options, pending};
 
 /// Every named point, and at which passing the child dies.
 const POINTS: [(&str, u64); 14] = [
@@ -69,8 +69,7 @@ async fn child() {
     let [name, nth, room] = point.split(' ').collect::<Vec<_>>().try_into().unwrap();
     DEADLY.set((name.to_owned(), nth.parse().unwrap())).unwrap();
     let room = room == "true";
-    let spool =
-        Spool::open(with_room(Path::new(&dir), room), Arc::new(RealDisk { fault: Some(fault) }), clock).unwrap();
+    let spool = open_on(Arc::new(RealDisk { fault: Some(fault) }), with_room(Path::new(&dir), room));
     let a = spool.destination("a").unwrap();
     let mut reader = spool.reader(a);
     println!("\nopen {}", spool.epoch());

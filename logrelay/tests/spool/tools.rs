@@ -8,7 +8,7 @@ use std::{
 
 use logrelay::{
     message::{Batch, Field, Message},
-    spool::{Appended, Disk, NotYet, Options, Reader, RealDisk, Report, Spool},
+    spool::{Appended, Disk, NotYet, Options, Reader, RealDisk, Report, Spool, SpoolError},
 };
 
 /// Longest wait for anything.
@@ -32,11 +32,21 @@ pub(crate) fn options(path: impl AsRef<Path>) -> Options {
 }
 
 pub(crate) fn open(options: Options) -> Spool {
-    Spool::open(options, Arc::new(RealDisk::default()), clock).unwrap()
+    open_on(Arc::new(RealDisk::default()), options)
 }
 
+/// Opens a spool that nobody uses any more. A process that another test has just begun may still hold its lock: it has
+/// inherited every descriptor until it becomes its program.
 pub(crate) fn open_on(disk: Arc<dyn Disk>, options: Options) -> Spool {
-    Spool::open(options, disk, clock).unwrap()
+    let started = std::time::Instant::now();
+    loop {
+        match Spool::open(options.clone(), disk.clone(), clock) {
+            Err(SpoolError::Locked(_)) if started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// A line with a number, an origin, destinations, and padding.
