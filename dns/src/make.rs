@@ -60,7 +60,7 @@ struct Made {
     flush_after: bool,
 }
 
-/// How hosts are taken while building from nothing.
+/// How hosts are taken while building from nothing. A 0 counts as 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// Hosts whose records are made in one go.
@@ -125,9 +125,9 @@ impl Maker {
             let records = hosts.iter().flat_map(|host| host_records(host, state, &self.settings)).map(Into::into);
             let short = self.short_names(state, &touched.short).collect();
             let (records, nearest) = (records.collect(), touched.nearest);
-            Made { records, short, nearest, flush_after: (number + 1).is_multiple_of(pace.chunks) }
+            Made { records, short, nearest, flush_after: (number + 1).is_multiple_of(pace.chunks.max(1)) }
         };
-        let mut made = all.chunks(pace.hosts).enumerate().map(make);
+        let mut made = all.chunks(pace.hosts.max(1)).enumerate().map(make);
         if pace.beside && all.len() > pace.hosts {
             std::thread::scope(|scope| {
                 let (sender, receiver) = mpsc::sync_channel(CHUNKS_WAITING);
