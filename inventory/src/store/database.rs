@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc, sync::mpsc, thread};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
-use super::{DbError, Step};
+use super::{DbError, Step, checkpoint::Checkpointer};
 use crate::{
     change::{Author, ChangeSet, Row, RowChange},
     keeper::{HeldBody, HeldList},
@@ -39,7 +39,11 @@ const TABLES: &str = "
 
 /// An open database.
 #[derive(Debug)]
-pub(crate) struct Database(Connection);
+pub(crate) struct Database {
+    conn: Connection,
+    /// None where no other connection may or can be; then commits do its work, as SQLite has them do it.
+    checkpointer: Option<Checkpointer>,
+}
 
 impl Database {
     /// Opens a database that [`Database::build`] made. `alone` needs no file beside it and so no free space; it keeps
@@ -64,7 +68,8 @@ impl Database {
         if !alone && conn.prepare(NEXT_HELD).is_err() {
             conn.execute_batch("ALTER TABLE meta ADD COLUMN next_held INTEGER NOT NULL DEFAULT 1")?;
         }
-        Ok(Self(conn))
+        let checkpointer = if alone { None } else { Checkpointer::beside(&conn, path) };
+        Ok(Self { conn, checkpointer })
     }
 
     /// Writes a new database with the rows and the remembered changes of `state`. The file must not exist; it is
@@ -106,7 +111,7 @@ impl Database {
     /// Reads the position.
     pub(crate) fn position(&self) -> Result<Position, DbError> {
         let query = "SELECT cluster_id, epoch, serial, state_hash FROM meta WHERE id = 0";
-        let (cluster_id, epoch, serial, hash) = self.0.query_row(query, [], |row| {
+        let (cluster_id, epoch, serial, hash) = self.conn.query_row(query, [], |row| {
             Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
         })?;
         let state_hash = hex::decode(&hash).ok_or_else(|| DbError::Damaged("its state hash is no hash".into()))?;
@@ -135,7 +140,7 @@ impl Database {
     }
 
     fn read_rows(&self, sender: &mpsc::SyncSender<Vec<Row>>) -> Result<(), DbError> {
-        let mut statement = self.0.prepare("SELECT kind, key, body FROM row")?;
+        let mut statement = self.conn.prepare("SELECT kind, key, body FROM row")?;
         let mut rows = statement.query([])?;
         let mut chunk = Vec::with_capacity(LOAD_CHUNK);
         while let Some(stored) = rows.next()? {
@@ -158,7 +163,7 @@ impl Database {
     /// The newest change sets as far as a state remembers them, oldest first.
     fn recent(&self) -> Result<Vec<Arc<ChangeSet>>, DbError> {
         let mut heads =
-            self.0.prepare("SELECT serial, epoch, who, when_ms, why, rows FROM change ORDER BY serial DESC")?;
+            self.conn.prepare("SELECT serial, epoch, who, when_ms, why, rows FROM change ORDER BY serial DESC")?;
         let mut found = heads.query([])?;
         let (mut sets, mut total) = (Vec::new(), 0);
         while let Some(row) = found.next()? {
@@ -167,7 +172,7 @@ impl Database {
             if sets.len() == HISTORY_SETS_MAX || total > HISTORY_ROWS_MAX {
                 break;
             }
-            set.rows = change_rows(&self.0, set.serial, rows)?;
+            set.rows = change_rows(&self.conn, set.serial, rows)?;
             sets.push(Arc::new(set));
         }
         sets.reverse();
@@ -178,10 +183,10 @@ impl Database {
     pub(crate) fn held(&self) -> Result<HeldList, DbError> {
         let mut list = HeldList::new();
         // Without the column, which cannot be added while nothing can be written, the present numbers must do.
-        if let Ok(mut next) = self.0.prepare(NEXT_HELD) {
+        if let Ok(mut next) = self.conn.prepare(NEXT_HELD) {
             list.raise(next.query_row([], |row| row.get::<_, i64>(0))?.cast_unsigned());
         }
-        let mut statement = self.0.prepare("SELECT body FROM held ORDER BY id")?;
+        let mut statement = self.conn.prepare("SELECT body FROM held ORDER BY id")?;
         let bodies = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
         for body in bodies {
             let body = held_body(&body?)?;
@@ -194,7 +199,7 @@ impl Database {
     /// One held change.
     pub(crate) fn held_one(&self, id: u64) -> Result<Option<HeldBody>, DbError> {
         let query = "SELECT body FROM held WHERE id = ?1";
-        let body = self.0.query_row(query, [id.cast_signed()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+        let body = self.conn.query_row(query, [id.cast_signed()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
         body.map(|body| held_body(&body)).transpose()
     }
 
@@ -205,13 +210,13 @@ impl Database {
         steps: &[Step],
         before_commit: impl FnOnce() -> std::io::Result<()>,
     ) -> Result<(), DbError> {
-        let tx = self.0.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut logged = 0;
+        let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let mut logged = 0_usize;
         for step in steps {
             match step {
                 Step::Change { set, .. } => {
                     write_set(&tx, set)?;
-                    logged += set.rows.len() as u64;
+                    logged += set.rows.len();
                 }
                 Step::Hold(body) => {
                     put_held(&tx, body)?;
@@ -230,20 +235,24 @@ impl Database {
         if let Some(p) = last {
             tx.prepare_cached("UPDATE meta SET epoch = ?1, serial = ?2, state_hash = ?3 WHERE id = 0")?
                 .execute(params![p.epoch, p.serial.cast_signed(), hex::encode(&p.state_hash)])?;
-            prune(&tx, logged, LOG_ROWS_MAX)?;
+            prune(&tx, logged as u64, LOG_ROWS_MAX)?;
         }
         before_commit()?;
-        Ok(tx.commit()?)
+        tx.commit()?;
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.committed(logged);
+        }
+        Ok(())
     }
 
     /// Takes another epoch.
     pub(crate) fn set_epoch(&mut self, epoch: u32) -> Result<(), DbError> {
-        Ok(self.0.execute("UPDATE meta SET epoch = ?1 WHERE id = 0", [epoch]).map(drop)?)
+        Ok(self.conn.execute("UPDATE meta SET epoch = ?1 WHERE id = 0", [epoch]).map(drop)?)
     }
 
     /// Writes something small, to see whether writing works again.
     pub(crate) fn probe(&mut self) -> Result<(), DbError> {
-        Ok(self.0.execute("UPDATE meta SET format = format", []).map(drop)?)
+        Ok(self.conn.execute("UPDATE meta SET format = format", []).map(drop)?)
     }
 
     /// A random number for a new cluster, from the operating system by way of SQLite.
@@ -411,7 +420,7 @@ mod tests {
         let path = folder.path().join("state.db");
         Database::build(&path, &State::empty(1), &HeldList::new()).unwrap();
         let mut db = Database::open(&path, false).unwrap();
-        let tx = db.0.transaction().unwrap();
+        let tx = db.conn.transaction().unwrap();
         for (serial, rows) in [(1, 1000), (2, 10), (3, 10)] {
             log_set(&tx, &set(serial, rows)).unwrap();
         }

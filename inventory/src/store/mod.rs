@@ -10,6 +10,7 @@
 //! its snapshot or 8 MiB.
 
 mod chain;
+mod checkpoint;
 mod database;
 pub(crate) mod files;
 mod frame;
