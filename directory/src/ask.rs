@@ -17,6 +17,7 @@ pub mod cache;
 pub mod client;
 pub mod hedge;
 mod judge;
+mod talk;
 
 pub use judge::{ALLOW_VALID_S, DENY_VALID_S, answer};
 

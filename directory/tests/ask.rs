@@ -6,7 +6,10 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -49,7 +52,12 @@ enum Kind {
     Closes,
     /// It takes the question and says nothing.
     Silent,
+    /// It answers long after the pause.
+    Slow,
 }
+
+/// More than twice the pause before the next appliance is asked.
+const SLOW: Duration = Duration::from_millis(450);
 
 /// A root, and the runtime in which appliances live.
 struct World {
@@ -57,6 +65,8 @@ struct World {
     runtime: tokio::runtime::Runtime,
     shutdown: CancellationToken,
     view: Arc<View>,
+    /// Connections whose handshake was done.
+    connections: Arc<AtomicUsize>,
 }
 
 impl Drop for World {
@@ -98,7 +108,7 @@ fn world() -> World {
         std::fs::write(dir.path().join(format!("{file}.key")), key.serialize_pem()).unwrap();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    World { dir, runtime, shutdown: CancellationToken::new(), view: view() }
+    World { dir, runtime, shutdown: CancellationToken::new(), view: view(), connections: Arc::default() }
 }
 
 impl World {
@@ -107,13 +117,24 @@ impl World {
     }
 
     fn appliance(&self, kind: Kind) -> SocketAddr {
+        self.appliance_after(kind, Duration::ZERO)
+    }
+
+    /// It can be connected to at once, and takes part in the handshake only after that time.
+    fn appliance_after(&self, kind: Kind, sleep: Duration) -> SocketAddr {
         let listener = self.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let tls = TlsIdentity::load(&self.path("server.pem"), &self.path("server.key"), &[]).unwrap();
-        let view = self.view.clone();
-        let serve = move |stream, _, _| serve(kind, stream, view.clone());
-        let limits = Arc::new(Limits::new(100, 100));
-        self.runtime.spawn(wire::accept_loop(listener, limits, Some(tls), self.shutdown.clone(), serve));
+        let (view, connections) = (self.view.clone(), self.connections.clone());
+        let serve = move |stream, _, _| {
+            connections.fetch_add(1, SeqCst);
+            serve(kind, stream, view.clone())
+        };
+        let (limits, shutdown) = (Arc::new(Limits::new(100, 100)), self.shutdown.clone());
+        self.runtime.spawn(async move {
+            tokio::time::sleep(sleep).await;
+            wire::accept_loop(listener, limits, Some(tls), shutdown, serve).await
+        });
         address
     }
 
@@ -158,8 +179,13 @@ async fn serve(kind: Kind, stream: wire::Stream, view: Arc<View>) {
     let LdapOp::ExtendedRequest(request) = message.op else { panic!("{:?}", message.op) };
     assert_eq!(request.name, OID);
     let asked = Asked::parse(&request.value.unwrap()).unwrap();
+    if kind == Kind::Slow {
+        tokio::time::sleep(SLOW).await;
+    }
     let (code, value) = match kind {
-        Kind::Good => (LdapResultCode::Success, Some(ask::answer(&view, HOST, &asked, NOW, false).to_json())),
+        Kind::Good | Kind::Slow => {
+            (LdapResultCode::Success, Some(ask::answer(&view, HOST, &asked, NOW, false).to_json()))
+        }
         Kind::Busy => (LdapResultCode::Busy, None),
         Kind::Closes => return,
         Kind::Silent => return std::future::pending().await,
@@ -229,6 +255,40 @@ fn a_silent_one_costs_the_pause_and_a_preference_spares_it() {
     assert_eq!(heard.failures, [format!("{} was slower", appliances[0])]);
     let heard = ask::client::ask(&settings, &alice(), Some(1), Instant::now()).unwrap();
     assert_eq!((heard.from, heard.failures), (1, Vec::new()));
+}
+
+#[test]
+fn one_that_is_slow_is_heard_on_the_connection_on_which_it_was_asked() {
+    // Slow to answer, or slow to shake hands; both take longer than the first one is asked alone.
+    for (kind, sleep) in [(Kind::Slow, Duration::ZERO), (Kind::Good, SLOW)] {
+        let world = world();
+        let appliances = [world.appliance_after(kind, sleep), world.appliance(Kind::Silent)];
+        let settings = world.settings(&appliances, PATIENCE);
+        let heard = ask::client::ask(&settings, &alice(), None, Instant::now()).unwrap();
+        assert_eq!((heard.from, heard.answer.verdict), (0, Verdict::Allow), "{kind:?}");
+        assert_eq!(heard.failures, [format!("{} was slower", appliances[1])], "{kind:?}");
+        assert_eq!(world.connections.load(SeqCst), 2, "{kind:?}: one for each");
+    }
+}
+
+#[test]
+fn without_a_pause_all_are_asked_at_once() {
+    let world = world();
+    let appliances = [world.appliance(Kind::Silent), world.appliance(Kind::Good)];
+    let mut settings = world.settings(&appliances, PATIENCE);
+    settings.hedge = Duration::ZERO;
+    let heard = ask::client::ask(&settings, &alice(), None, Instant::now()).unwrap();
+    assert_eq!((heard.from, heard.failures), (1, vec![format!("{} was slower", appliances[0])]));
+}
+
+#[test]
+fn a_silent_one_alone_is_given_up_at_the_deadline() {
+    let world = world();
+    let settings = world.settings(&[world.appliance(Kind::Silent)], Duration::from_millis(400));
+    let started = Instant::now();
+    let Unheard(reasons) = ask::client::ask(&settings, &alice(), None, started).unwrap_err();
+    assert!((settings.deadline..PATIENCE).contains(&started.elapsed()));
+    assert_eq!(reasons, [format!("{} did not answer in 400 ms", settings.appliances[0])]);
 }
 
 #[test]

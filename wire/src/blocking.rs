@@ -58,12 +58,12 @@ impl BlockingClient {
         Ok(Self(Arc::new(config)))
     }
 
-    /// Connects, agrees on keys, and sends `first` together with the end of the handshake: each packet more is one more
-    /// time that the server has to be woken. `name` is what the server's certificate must name: a DNS name or an address;
-    /// a server that is not believed gets nothing of `first`.
+    /// Connects. The first read or write agrees on keys, and sends `first` together with the end of the handshake: each packet more
+    /// is one more time that the server has to be woken. `name` is what the server's certificate must name: a DNS name or
+    /// an address; a server that is not believed gets nothing of `first`.
     ///
     /// # Errors
-    /// What the system or the TLS library said; `TimedOut` at the deadline; `InvalidInput` when `name` is no name.
+    /// What the system said; `TimedOut` at the deadline; `InvalidInput` when `name` is no name.
     pub fn connect(
         &self,
         address: SocketAddr,
@@ -79,18 +79,19 @@ impl BlockingClient {
         connection.writer().write_all(first)?;
         let socket = TcpStream::connect_timeout(&address, left(deadline)?)?;
         socket.set_nodelay(true)?;
-        let mut socket = Timed { socket, deadline };
-        while connection.is_handshaking() || connection.wants_write() {
-            connection.complete_io(&mut socket)?;
-        }
-        Ok(BlockingConnection(StreamOwned::new(connection, socket)))
+        Ok(BlockingConnection(StreamOwned::new(connection, Timed { socket, deadline })))
     }
 }
 
-/// A connection under TLS, the handshake done.
+/// A connection under TLS. What was interrupted by the deadline, be it the handshake, goes on after another one is set.
 pub struct BlockingConnection(StreamOwned<ClientConnection, Timed>);
 
 impl BlockingConnection {
+    /// Reads and writes from now on end at another time.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.0.sock.deadline = deadline;
+    }
+
     /// Says goodbye (RFC 8446 section 6.1), so that the server does not count a cut connection.
     pub fn close(mut self) {
         self.0.conn.send_close_notify();
@@ -250,7 +251,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = echo(listener, Arc::clone(&world.server));
-        let error = world.client().connect(address, "10.0.0.2", b"ping", soon()).err().unwrap();
+        let mut connection = world.client().connect(address, "10.0.0.2", b"ping", soon()).unwrap();
+        let error = connection.read(&mut [0; 4]).unwrap_err();
         assert!(error.to_string().contains("certificate"), "{error}");
         assert_eq!(server.join().unwrap(), None);
     }
@@ -261,10 +263,31 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let started = Instant::now();
         let deadline = started + Duration::from_millis(50);
-        let error =
-            world.client().connect(listener.local_addr().unwrap(), "127.0.0.1", b"ping", deadline).err().unwrap();
+        let mut connection =
+            world.client().connect(listener.local_addr().unwrap(), "127.0.0.1", b"ping", deadline).unwrap();
+        let error = connection.read(&mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_handshake_that_was_interrupted_goes_on() {
+        let world = world();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let now = Instant::now();
+        let mut connection =
+            world.client().connect(address, "127.0.0.1", b"ping", now + Duration::from_secs(5)).unwrap();
+        let mut octets = [0; 4];
+        for _ in 0..3 {
+            connection.set_deadline(Instant::now() + Duration::from_millis(20));
+            assert_eq!(connection.read(&mut octets).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        let server = echo(listener, Arc::clone(&world.server));
+        connection.set_deadline(soon());
+        connection.read_exact(&mut octets).unwrap();
+        assert_eq!(&octets, b"ping");
+        assert_eq!(server.join().unwrap(), Some(1));
     }
 
     #[test]

@@ -1,29 +1,25 @@
 //! The asking side: one question to several appliances, one deadline.
 //!
-//! One thread per address that is asked, at most [`APPLIANCES_MAX`]; those that lose are left alone and end with the
-//! process. A runtime would need longer to start than the answer takes. A name is resolved by the thread that asks its first
-//! address; its other addresses are asked like further appliances.
+//! The first appliance, when it is an address, is asked without another thread as long as nobody else is to be asked: on a
+//! good day a login waits for nothing more. Then there is one thread per address that is asked, at most [`APPLIANCES_MAX`],
+//! the first going on where it was; those that lose are left alone and end with the process. A runtime would need longer to start than the answer
+//! takes. A name is resolved by the thread that asks its first address, because that may take longer than there is time; its
+//! other addresses are asked like further appliances.
 
 use std::{
-    fmt,
-    io::{self, Read},
+    fmt, mem,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     thread,
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
-use ldap3_proto::{
-    LdapCodec,
-    proto::{LdapExtendedRequest, LdapMsg, LdapOp, LdapResultCode},
-};
-use tokio_util::codec::{Decoder, Encoder};
 use wire::blocking::BlockingClient;
 
 use super::{
-    ANSWER_OCTETS_MAX, Answer, Asked, OID,
+    Answer, Asked,
     hedge::{Hedge, Step},
+    talk::{Halt, Talk},
 };
 
 /// Most appliances that a client may name, and most addresses that one question goes to.
@@ -31,12 +27,8 @@ pub const APPLIANCES_MAX: usize = 16;
 /// The port when none is named: LDAP over TLS.
 pub const PORT_DEFAULT: u16 = 636;
 
-/// Deepest nesting of a message with an answer.
-const DEPTH_MAX: usize = 8;
-/// Octets of a message beside the answer's own.
-const ENVELOPE_OCTETS_MAX: usize = 4096;
-/// Octets that are read at once.
-const READ_OCTETS: usize = 16 * 1024;
+/// Shorter than this, time alone is not worth it: to connect may take as long, and would be begun anew.
+const ALONE_MIN: Duration = Duration::from_millis(100);
 
 /// Where an appliance answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,18 +111,41 @@ pub fn ask(settings: &Settings, asked: &Asked, preferred: Option<usize>, started
     let mut hedge = Hedge::new(targets.0.len(), preferred, settings.hedge, settings.deadline);
     // Each thread sends its name's other addresses and an outcome at most: none ever waits here.
     let (sender, news) = sync_channel(2 * APPLIANCES_MAX);
+    let deadline = started + settings.deadline;
     let mut waiting: Vec<usize> = Vec::new();
     let mut failures = Vec::new();
+    let mut is_first = true;
     loop {
         let step = hedge.step(started.elapsed());
         let (n, outcome) = match step {
-            Step::Ask(n) => match begin(settings, asked, (n, targets.0.get(n).cloned()), started, sender.clone()) {
-                Ok(()) => {
-                    waiting.push(n);
-                    continue;
+            Step::Ask(n) => {
+                let until = hedge.quiet_until();
+                let is_alone = mem::take(&mut is_first) && until.saturating_sub(started.elapsed()) >= ALONE_MIN;
+                let begun = match targets.0.get(n) {
+                    Some(target) => {
+                        let question = Question {
+                            n,
+                            target: target.clone(),
+                            name: settings.server_name.clone().unwrap_or_else(|| target.appliance.host.clone()),
+                            tls: settings.tls.clone(),
+                            asked: asked.clone(),
+                            deadline,
+                            news: sender.clone(),
+                            talk: None,
+                        };
+                        if is_alone { question.ask_here(started + until) } else { question.ask_beside() }
+                    }
+                    None => Err(Halt::Failed("nobody knows where it is".into())),
+                };
+                match begun {
+                    Ok(answer) => (n, Ok(answer)),
+                    Err(Halt::Failed(why)) => (n, Err(why)),
+                    Err(Halt::Late) => {
+                        waiting.push(n);
+                        continue;
+                    }
                 }
-                Err(error) => (n, Err(format!("a thread cannot be started: {error}"))),
-            },
+            }
             Step::WaitUntil(until) => match news.recv_timeout(until.saturating_sub(started.elapsed())) {
                 Ok(News::Outcome(n, outcome)) => (n, outcome),
                 Ok(News::Addresses(n, addresses)) => {
@@ -211,40 +226,79 @@ enum News {
     Outcome(usize, Result<Answer, String>),
 }
 
-/// Starts the thread that asks one target.
-fn begin(
-    settings: &Settings,
-    asked: &Asked,
-    (n, target): (usize, Option<Target>),
-    started: Instant,
+/// What one target is asked, before or while it is.
+struct Question {
+    n: usize,
+    target: Target,
+    /// What its certificate must name.
+    name: String,
+    tls: BlockingClient,
+    asked: Asked,
+    deadline: Instant,
     news: SyncSender<News>,
-) -> io::Result<()> {
-    let target = target.ok_or(io::ErrorKind::NotFound)?;
-    let (tls, asked) = (settings.tls.clone(), asked.clone());
-    let name = settings.server_name.clone().unwrap_or_else(|| target.appliance.host.clone());
-    let deadline = started + settings.deadline;
-    // Nobody listens any more when another appliance was faster.
-    let work = move || {
-        let outcome = target.addresses().and_then(|(address, others)| {
-            if !others.is_empty() {
-                let _ = news.send(News::Addresses(n, others));
-            }
-            ask_one(&tls, address, &name, &asked, deadline)
-        });
-        let _ = news.send(News::Outcome(n, outcome));
-    };
-    thread::Builder::new().name(format!("ask-{n}")).spawn(work).map(drop)
+    talk: Option<Talk>,
+}
+
+impl Question {
+    /// Asks on this thread until then, where no name need be resolved, and from then on as [`Question::ask_beside`]. What
+    /// was not even connected by then is connected anew: the other side may never have heard of the first try.
+    fn ask_here(mut self, until: Instant) -> Result<Answer, Halt> {
+        let Some(address) = self.target.known() else { return self.ask_beside() };
+        match self.ask(address, until) {
+            Err(Halt::Late) if until < self.deadline => self.ask_beside(),
+            heard => heard,
+        }
+    }
+
+    /// Asks, or asks on, on a thread of its own. [`Halt::Late`]: what comes of it will be news.
+    fn ask_beside(mut self) -> Result<Answer, Halt> {
+        let name = format!("ask-{}", self.n);
+        // Nobody listens any more when another appliance was faster.
+        let work = move || {
+            let outcome = self.target.addresses().and_then(|(address, others)| {
+                if !others.is_empty() {
+                    let _ = self.news.send(News::Addresses(self.n, others));
+                }
+                self.ask(address, self.deadline).map_err(String::from)
+            });
+            let _ = self.news.send(News::Outcome(self.n, outcome));
+        };
+        match thread::Builder::new().name(name).spawn(work) {
+            Ok(_) => Err(Halt::Late),
+            Err(error) => Err(Halt::Failed(format!("a thread cannot be started: {error}"))),
+        }
+    }
+
+    fn ask(&mut self, address: SocketAddr, until: Instant) -> Result<Answer, Halt> {
+        let mut talk = match self.talk.take() {
+            Some(talk) => talk,
+            None => Talk::begin(&self.tls, address, &self.name, &self.asked, until)?,
+        };
+        let heard = talk.answer(until);
+        match &heard {
+            Ok(_) => talk.close(),
+            Err(Halt::Late) => self.talk = Some(talk),
+            Err(Halt::Failed(_)) => {}
+        }
+        heard
+    }
 }
 
 impl Target {
+    /// The address to ask, if nothing need be resolved.
+    fn known(&self) -> Option<SocketAddr> {
+        let literal = || self.appliance.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.appliance.port));
+        self.address.or_else(literal)
+    }
+
     /// The address to ask, and what else its name resolves to.
     fn addresses(&self) -> Result<(SocketAddr, Vec<SocketAddr>), String> {
-        if let Some(address) = self.address {
+        if let Some(address) = self.known() {
             return Ok((address, Vec::new()));
         }
         let named = (self.appliance.host.as_str(), self.appliance.port);
         let mut found: Vec<SocketAddr> = Vec::new();
-        for address in named.to_socket_addrs().map_err(sentence)? {
+        for address in named.to_socket_addrs().map_err(|error| error.to_string())? {
             if !found.contains(&address) && found.len() < APPLIANCES_MAX {
                 found.push(address);
             }
@@ -254,138 +308,10 @@ impl Target {
     }
 }
 
-fn sentence(error: io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-fn ask_one(
-    tls: &BlockingClient,
-    address: SocketAddr,
-    name: &str,
-    asked: &Asked,
-    deadline: Instant,
-) -> Result<Answer, String> {
-    let request = request(asked).map_err(sentence)?;
-    let mut connection = tls.connect(address, name, &request, deadline).map_err(sentence)?;
-    let answer = receive(&mut connection)?;
-    connection.close();
-    Ok(answer)
-}
-
-/// The octets of the LDAP message that asks.
-fn request(asked: &Asked) -> io::Result<BytesMut> {
-    let op = LdapOp::ExtendedRequest(LdapExtendedRequest { name: OID.into(), value: Some(asked.to_json()) });
-    let mut octets = BytesMut::new();
-    codec().encode(LdapMsg { msgid: 1, op, ctrl: Vec::new() }, &mut octets)?;
-    Ok(octets)
-}
-
-fn codec() -> LdapCodec {
-    LdapCodec::new(Some(ANSWER_OCTETS_MAX + ENVELOPE_OCTETS_MAX), Some(DEPTH_MAX))
-}
-
-/// Reads until the answer is complete.
-fn receive(stream: &mut impl Read) -> Result<Answer, String> {
-    let mut codec = codec();
-    let mut octets = BytesMut::with_capacity(READ_OCTETS);
-    let mut chunk = vec![0; READ_OCTETS];
-    loop {
-        match codec.decode(&mut octets) {
-            Ok(Some(message)) => return understand(message),
-            Ok(None) => {}
-            Err(error) => return Err(format!("it sent what is no LDAP answer: {error}")),
-        }
-        match stream.read(&mut chunk) {
-            Ok(0) => return Err("it closed the connection without an answer".into()),
-            Ok(n) => octets.extend_from_slice(chunk.get(..n).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err("no answer in time".into()),
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-}
-
-/// The answer in a message, or why there is none.
-fn understand(message: LdapMsg) -> Result<Answer, String> {
-    let LdapOp::ExtendedResponse(response) = message.op else {
-        return Err("it sent another operation's answer".into());
-    };
-    if response.res.code != LdapResultCode::Success {
-        let code = response.res.code;
-        return Err(format!("it cannot judge ({code:?}): {}", response.res.message));
-    }
-    if message.msgid != 1 {
-        return Err("it answered a question that was not asked".into());
-    }
-    Answer::parse(&response.value.ok_or("it sent an answer without a value")?).map_err(|e| e.to_string())
-}
-
 #[cfg(test)]
 mod tests {
-    use ldap3_proto::proto::{LdapExtendedResponse, LdapResult};
-
     use super::{super::tests::*, *};
     use crate::ask::What;
-
-    fn response(msgid: i32, code: LdapResultCode, value: Option<Vec<u8>>) -> LdapMsg {
-        let res = LdapResult { code, matcheddn: String::new(), message: "host unknown".into(), referral: vec![] };
-        let op = LdapOp::ExtendedResponse(LdapExtendedResponse { res, name: Some(OID.into()), value });
-        LdapMsg { msgid, op, ctrl: vec![] }
-    }
-
-    fn octets(message: LdapMsg) -> Vec<u8> {
-        let mut octets = BytesMut::new();
-        codec().encode(message, &mut octets).unwrap();
-        octets.to_vec()
-    }
-
-    #[test]
-    fn the_question_is_an_extended_operation() {
-        let mut sent = request(&asked("alice", What::Keys)).unwrap();
-        let message = codec().decode(&mut sent).unwrap().unwrap();
-        let LdapOp::ExtendedRequest(request) = message.op else { panic!("{message:?}") };
-        assert_eq!(request.name, OID);
-        assert_eq!(Asked::parse(&request.value.unwrap()), Ok(asked("alice", What::Keys)));
-    }
-
-    #[test]
-    fn an_answer_may_come_in_pieces() {
-        struct Drops(Vec<u8>);
-        impl Read for Drops {
-            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                if self.0.is_empty() {
-                    return Ok(0);
-                }
-                buf[0] = self.0.remove(0);
-                Ok(1)
-            }
-        }
-        let sent = octets(response(1, LdapResultCode::Success, Some(admitted().to_json())));
-        assert_eq!(receive(&mut Drops(sent.clone())), Ok(admitted()));
-        let cut = sent[..sent.len() - 1].to_vec();
-        assert_eq!(receive(&mut Drops(cut)), Err("it closed the connection without an answer".into()));
-    }
-
-    #[test]
-    fn what_is_no_answer_is_a_failure_and_never_a_denial() {
-        let busy = response(1, LdapResultCode::Busy, None);
-        assert_eq!(understand(busy), Err("it cannot judge (Busy): host unknown".into()));
-        let other = response(2, LdapResultCode::Success, Some(admitted().to_json()));
-        assert_eq!(understand(other), Err("it answered a question that was not asked".into()));
-        assert!(understand(response(1, LdapResultCode::Success, None)).is_err());
-        assert!(receive(&mut &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]).is_err());
-    }
-
-    #[test]
-    fn an_endless_answer_ends_at_the_limit() {
-        // A sequence that says it has 16 MiB.
-        let mut endless = (&[0x30, 0x84, 0x01, 0, 0, 0][..]).chain(io::repeat(0x04));
-        let error = receive(&mut endless).unwrap_err();
-        assert!(error.contains("no LDAP answer"), "{error}");
-    }
 
     #[test]
     fn every_address_of_a_name_is_a_target_within_the_limit() {

@@ -55,9 +55,16 @@ impl Hedge {
                 self.next = now + self.pause;
                 Step::Ask(*appliance)
             }
-            Some(_) => Step::WaitUntil(self.next.min(self.deadline)),
-            None if under_way => Step::WaitUntil(self.deadline),
-            None => Step::GiveUp,
+            None if !under_way => Step::GiveUp,
+            _ => Step::WaitUntil(self.quiet_until()),
+        }
+    }
+
+    /// Until when, since the beginning, nobody else is to be asked, if nothing fails.
+    pub fn quiet_until(&self) -> Duration {
+        match self.order.get(self.asked) {
+            Some(_) => self.next.min(self.deadline),
+            None => self.deadline,
         }
     }
 
@@ -84,11 +91,11 @@ mod tests {
     fn silence_brings_the_next_one_in() {
         let mut hedge = hedge(3, None);
         assert_eq!(hedge.step(ms(1)), Step::Ask(0));
-        assert_eq!(hedge.step(ms(1)), Step::WaitUntil(ms(201)));
+        assert_eq!((hedge.step(ms(1)), hedge.quiet_until()), (Step::WaitUntil(ms(201)), ms(201)));
         assert_eq!(hedge.step(ms(201)), Step::Ask(1));
         assert_eq!(hedge.step(ms(300)), Step::WaitUntil(ms(401)));
         assert_eq!(hedge.step(ms(450)), Step::Ask(2));
-        assert_eq!(hedge.step(ms(450)), Step::WaitUntil(ms(2000)));
+        assert_eq!((hedge.step(ms(450)), hedge.quiet_until()), (Step::WaitUntil(ms(2000)), ms(2000)));
         assert_eq!(hedge.step(ms(2000)), Step::GiveUp);
     }
 
