@@ -90,6 +90,10 @@ pub(crate) fn run(start: Start) -> Result<(), Failure> {
     if start.drop_privileges {
         drop_privileges(&start.config)?;
     }
+    // Instead of the threads that happen to free or take memory.
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        tracing::warn!(%error, "free memory goes back to the system late: its thread cannot be started");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("gatehouse")
