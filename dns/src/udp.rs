@@ -31,7 +31,7 @@ use crate::{
     zones::Zones,
 };
 
-/// Receive and send buffers of a socket, in octets: about 20,000 small queries that wait.
+/// Receive and send buffers of a socket, in octets: about 10,000 small queries that wait.
 const SOCKET_BUFFER: usize = 4 << 20;
 /// How often an idle worker looks whether it should stop.
 const IDLE_WAKE: Duration = Duration::from_millis(200);

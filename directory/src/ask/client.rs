@@ -2,9 +2,9 @@
 //!
 //! The first appliance, when it is an address, is asked without another thread as long as nobody else is to be asked: on a
 //! good day a login waits for nothing more. Then there is one thread per address that is asked, at most [`APPLIANCES_MAX`],
-//! the first going on where it was; those that lose are left alone and end with the process. A runtime would need longer to start than the answer
-//! takes. A name is resolved by the thread that asks its first address, because that may take longer than there is time; its
-//! other addresses are asked like further appliances.
+//! the first going on where it was; those that lose are left alone and end with the process. A runtime would need longer to
+//! start than the answer takes. A name is resolved by the thread that asks its first address, because that may take longer
+//! than there is time; its other addresses are asked like further appliances.
 
 use std::{
     fmt, mem,
