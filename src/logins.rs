@@ -117,7 +117,9 @@ impl Bound {
         let bad_base = |e| Failure::new(Exit::Config, format!("[directory] base: {e}"));
         let base = Dn::parse(&config.base).map_err(bad_base)?;
         let views = Arc::new(Views::new(keeper.state(), &base));
-        let limits = Arc::new(Limits::new(config.connections_max, config.connections_per_source));
+        let timers = tokio::runtime::Handle::current();
+        let limits = Limits::new(config.connections_max, config.connections_per_source).with_timers(timers.clone());
+        let limits = Arc::new(limits);
         let age = status.clone();
         let parts = Parts {
             config: Arc::new(config.clone()),
@@ -127,7 +129,7 @@ impl Bound {
             age: Box::new(move |now_ms| age.age_ms(now_ms)),
             tls: tls.clone(),
             limits: limits.clone(),
-            timers: tokio::runtime::Handle::current(),
+            timers,
         };
         let server = Server::new(parts).map_err(bad_base)?;
         let reload = Arc::new(Notify::new());

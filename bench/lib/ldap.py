@@ -121,7 +121,7 @@ class Load:
     def __init__(self, port, batches, base):
         """`batches`: lists of (filter, attributes, entries that must come)."""
         self.connection = Connection(port)
-        self.batches = []
+        self.batches, self.spellings = [], 0
         for batch in batches:
             text = b"".join(search(1000 + i, base, SUBTREE, wanted, attributes) for i, (wanted, attributes, _) in enumerate(batch))
             self.batches.append((text, self.verify(text, batch), len(batch)))
@@ -144,12 +144,21 @@ class Load:
                 raise SystemExit(f"a search returned {got} entries instead of {expected}")
         return size
 
-    def run(self, seconds, cpu_seconds):
-        """Sends batches for some seconds: microseconds of the server's CPU for a search, and searches a second."""
+    def spelled_anew(self):
+        """All batches in words that were never sent before, and that mean the same."""
+        self.spellings += 1
+        letters = b"".join(bytes([octet ^ 0x20 if self.spellings >> bit & 1 else octet]) for bit, octet in enumerate(b"objectClass"))
+        return [(text.replace(b"objectClass", letters, count), size, count) for text, size, count in self.batches]
+
+    def run(self, seconds, cpu_seconds, is_new=False):
+        """Sends batches for some seconds: microseconds of the server's CPU for a search, and searches a second.
+        `is_new`: no search in words that were sent before."""
         buffer, sock = bytearray(1 << 20), self.connection.socket
-        begin, used, searches, i = time.monotonic(), cpu_seconds(), 0, 0
+        begin, used, searches, i, batches = time.monotonic(), cpu_seconds(), 0, 0, self.batches
         while time.monotonic() - begin < seconds:
-            text, expected, count = self.batches[i % len(self.batches)]
+            if is_new and i % len(batches) == 0:
+                batches = self.spelled_anew()
+            text, expected, count = batches[i % len(batches)]
             sock.sendall(text)
             got = 0
             while got < expected:

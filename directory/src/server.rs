@@ -30,6 +30,7 @@ mod pipe;
 mod plain;
 mod readable;
 mod records;
+mod repeats;
 mod reply;
 mod rootdse;
 mod schema;
@@ -110,6 +111,8 @@ pub struct Server {
     known: eyes::Known,
     /// Decisions that each source may still have recorded.
     records: records::Budgets,
+    /// Answers that are asked for again and again.
+    repeats: repeats::Repeats,
 }
 
 impl Server {
@@ -126,6 +129,7 @@ impl Server {
             kept: pages::Kept::default(),
             known: eyes::Known::default(),
             records: records::Budgets::default(),
+            repeats: repeats::Repeats::default(),
         })
     }
 

@@ -182,6 +182,11 @@ impl SudoRoles {
         if is_host { &self.exact } else { &self.general }
     }
 
+    /// The USN of the newest change to a role.
+    pub fn changed_usn(&self) -> u64 {
+        self.general.changed_usn()
+    }
+
     /// Whether somebody is shown an entry of [`tree`](Self::tree) at a time: a host the roles that mean it, and nobody
     /// what is over.
     pub fn sees(&self, node: &Node, host: Option<&Host>, now_s: u64) -> bool {

@@ -8,7 +8,7 @@
 //! with the greater entryCSN, else modifyTimestamp, else createTimestamp, else entryUUID. Entries whose DN cannot be
 //! read are counted and left out.
 
-mod ber;
+pub(crate) mod ber;
 mod index;
 mod keys;
 mod node;
@@ -52,6 +52,8 @@ pub struct Tree {
     unreadable: usize,
     epoch: u32,
     serial: u64,
+    /// The USN of the newest change to what is shown.
+    changed: u64,
 }
 
 /// Sizes of a tree, for metrics.
@@ -80,7 +82,8 @@ impl Tree {
     /// change that is forgotten: a client that asks for what changed since is told too much, never too little.
     pub fn build(state: &State) -> Self {
         let position = state.position();
-        let mut tree = Self { epoch: position.epoch, serial: position.serial, ..Self::default() };
+        let changed = usn(position.epoch, position.serial);
+        let mut tree = Self { epoch: position.epoch, serial: position.serial, changed, ..Self::default() };
         let mut changed = HashMap::new();
         let mut forgotten = position.serial;
         for set in state.history().filter(|set| set.epoch == position.epoch) {
@@ -111,12 +114,7 @@ impl Tree {
         for set in sets {
             let usn = usn(set.epoch, set.serial);
             for row in &set.rows {
-                match (&row.old, &row.new) {
-                    (Some(Row::Entry(old)), Some(Row::Entry(new))) => tree.change(old, new, usn),
-                    (Some(Row::Entry(old)), _) => tree.drop_entry(old),
-                    (_, Some(Row::Entry(new))) => tree.add(new, usn),
-                    _ => {}
-                }
+                tree.set(entry_of(row.old.as_ref()), entry_of(row.new.as_ref()), usn);
             }
         }
         tree.serial = position.serial;
@@ -126,6 +124,11 @@ impl Tree {
     /// The USN of the newest change: `lastUSN` of the root DSE. Every entryUSN is at most this.
     pub fn last_usn(&self) -> u64 {
         usn(self.epoch, self.serial)
+    }
+
+    /// The USN of the newest change to an entry. Trees of one directory that have it in common show the same.
+    pub fn changed_usn(&self) -> u64 {
+        self.changed
     }
 
     /// The entry with a name.
@@ -208,8 +211,9 @@ impl Tree {
             (Some(old), Some(new)) => self.change(old, new, usn),
             (Some(old), None) => self.drop_entry(old),
             (None, Some(new)) => self.add(new, usn),
-            (None, None) => {}
+            (None, None) => return,
         }
+        self.changed = usn;
     }
 
     fn add(&mut self, entry: &Arc<Entry>, usn: u64) {
@@ -306,6 +310,13 @@ impl Tree {
             node.has_subordinates = has;
             self.put(slot, Some(Arc::new(node)));
         }
+    }
+}
+
+fn entry_of(row: Option<&Row>) -> Option<&Arc<Entry>> {
+    match row {
+        Some(Row::Entry(entry)) => Some(entry),
+        _ => None,
     }
 }
 

@@ -3,6 +3,9 @@
 //! A lookup takes microseconds, so waking another thread for it would cost more than the lookup: a connection lives on
 //! the thread that accepted it. All threads wait on the same listening sockets. When the accept loops of a thread have
 //! ended, the thread ends with them.
+//!
+//! These runtimes have no timers: looking for one that is due would be part of every answer. What ends a wait, or judges
+//! passwords, is on the node's own runtime.
 
 use std::pin::Pin;
 
@@ -25,7 +28,7 @@ pub(super) fn count() -> usize {
 /// # Errors
 /// The system gives no thread or no runtime.
 pub(super) fn spawn(work: Vec<Work>) -> std::io::Result<oneshot::Receiver<Result<(), String>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_name("ldap-blocking").build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (tell, ended) = oneshot::channel();
     std::thread::Builder::new().name("ldap".into()).spawn(move || {
         let result = runtime.block_on(async {

@@ -17,7 +17,6 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinError, JoinSet},
-    time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -65,7 +64,7 @@ pub async fn accept_loop<F, Fut>(
                 warn!(%error, wait_ms = backoff.as_millis() as u64, "cannot accept connections; will try again");
                 tokio::select! {
                     () = shutdown.cancelled() => break,
-                    () = sleep(backoff) => {}
+                    () = limits.sleep(backoff) => {}
                 }
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
@@ -121,7 +120,7 @@ pub async fn start_tls(stream: Stream, identity: &TlsIdentity, peer: SocketAddr,
 }
 
 async fn handshake(acceptor: TlsAcceptor, socket: TcpStream, peer: SocketAddr, limits: &Limits) -> Option<Stream> {
-    match timeout(limits.handshake, acceptor.accept(socket)).await {
+    match limits.timeout(limits.handshake, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => {
             limits.counters.handshake_failures.fetch_add(1, Relaxed);
@@ -141,7 +140,7 @@ async fn drain(mut connections: JoinSet<()>, limits: &Limits) {
             note_end(limits, ended);
         }
     };
-    if timeout(limits.grace, all).await.is_err() {
+    if limits.timeout(limits.grace, all).await.is_err() {
         limits.counters.cut_off.fetch_add(connections.len() as u64, Relaxed);
         connections.shutdown().await;
     }

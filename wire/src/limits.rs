@@ -17,6 +17,11 @@ use std::{
     time::Duration,
 };
 
+use tokio::{
+    runtime::Handle,
+    time::{Sleep, Timeout, sleep, timeout},
+};
+
 /// Limits of the accept loop, with their counters.
 #[derive(Debug)]
 pub struct Limits {
@@ -31,6 +36,7 @@ pub struct Limits {
     /// What happened.
     pub counters: Counters,
     reserved: Option<Reserved>,
+    timers: Option<Handle>,
     open: Mutex<Open>,
 }
 
@@ -102,6 +108,7 @@ impl Limits {
             grace: Duration::from_secs(5),
             counters: Counters::default(),
             reserved: None,
+            timers: None,
             open: Mutex::default(),
         }
     }
@@ -112,6 +119,25 @@ impl Limits {
     pub fn with_reserved(mut self, connections: usize, known: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         self.reserved = Some(Reserved { connections, known: Box::new(known) });
         self
+    }
+
+    /// With waits ended by another runtime, for connections on one that has no timer.
+    #[must_use]
+    pub fn with_timers(mut self, timers: Handle) -> Self {
+        self.timers = Some(timers);
+        self
+    }
+
+    /// As [`tokio::time::sleep`].
+    pub(crate) fn sleep(&self, time: Duration) -> Sleep {
+        let _on = self.timers.as_ref().map(Handle::enter);
+        sleep(time)
+    }
+
+    /// As [`tokio::time::timeout`].
+    pub(crate) fn timeout<F: Future>(&self, time: Duration, future: F) -> Timeout<F> {
+        let _on = self.timers.as_ref().map(Handle::enter);
+        timeout(time, future)
     }
 
     /// Connections open now.

@@ -1,9 +1,14 @@
 //! Bind (RFC 4511 section 4.2, RFC 4513 section 5).
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use ldap3_proto::proto::{LdapBindCred, LdapBindRequest, LdapResultCode as Code, SaslCredentials};
+use tokio_util::task::AbortOnDropHandle;
+use zeroize::Zeroizing;
 
 use super::{
+    Parts,
     connection::Connection,
     counters::Counters,
     frame::Control,
@@ -78,10 +83,9 @@ impl Connection<'_> {
         let is_secure = self.is_tls || is_in(&self.server.parts.config.plain_binds, self.peer);
         // Others who asked before must not wait for whoever judges the password.
         self.pipe.flush().await?;
-        let passwords = &self.server.parts.passwords;
         let found = self.view.tree.by_dn(&dn).map(|node| node.entry.clone());
         let is_known = found.is_some();
-        let checked = passwords.check(found, dn.as_str(), password.as_bytes(), self.peer, is_secure).await;
+        let checked = self.check(found, &dn, password, is_secure).await;
         self.record_bind(is_known.then_some(&dn), checked);
         let (counter, outcome) = match checked {
             Checked::Right { entry, .. } => {
@@ -105,6 +109,16 @@ impl Connection<'_> {
         };
         Counters::count(counter);
         Ok(outcome)
+    }
+
+    /// Has a password judged on the runtime that has timers: whoever judges waits for the upstream and for its turn.
+    async fn check(&self, found: Option<Arc<inventory::Entry>>, dn: &Dn, password: &str, is_secure: bool) -> Checked {
+        let Parts { passwords, timers, .. } = &self.server.parts;
+        let (passwords, dn, peer) = (passwords.clone(), dn.clone(), self.peer);
+        let password = Zeroizing::new(password.as_bytes().to_vec());
+        let check = async move { passwords.check(found, dn.as_str(), &password, peer, is_secure).await };
+        // The task ends early only if it panics, which is told then, or with the node.
+        AbortOnDropHandle::new(timers.spawn(check)).await.unwrap_or(Checked::Unavailable)
     }
 
     /// Records a bind that was judged. The others have counters: nobody may fill the log without a try at a password.

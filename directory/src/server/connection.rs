@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -22,6 +22,7 @@ use super::{
     pages::Pages,
     pipe::{CHUNK, Over, Pipe},
     plain, readable,
+    repeats::{Grounds, Known, Wanted},
     reply::{self, Outcome},
     sight::{Sight, Who},
 };
@@ -105,7 +106,7 @@ struct Open<'s>(&'s Counters);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -130,8 +131,10 @@ struct Batch {
 /// What is at the front of the inbox.
 enum Front {
     Whole(Request),
-    /// A search that needed no codec.
-    Plain(i32, Asked),
+    /// A search that needed no codec, and whose answer may be worth keeping.
+    Plain(i32, Asked, Option<Wanted>),
+    /// A search that was answered already: the same was asked before.
+    Repeated,
     /// Not all of it; the length, if that has arrived.
     Part(Option<usize>),
     Bad(Code, String),
@@ -204,10 +207,15 @@ impl<'s> Connection<'s> {
             return Ok(batch);
         }
         self.view = self.server.parts.views.load();
-        self.clock = Clock::read();
         self.pages.expire(Instant::now);
+        let mut has_clock = false;
         loop {
-            match self.front() {
+            let front = self.front();
+            if !has_clock && matches!(front, Front::Whole(_) | Front::Plain(..)) {
+                self.clock = Clock::read();
+                has_clock = true;
+            }
+            match front {
                 Front::Whole(request) => {
                     batch.answered = true;
                     batch.next = self.answer(request).await?;
@@ -215,10 +223,11 @@ impl<'s> Connection<'s> {
                         return Ok(batch);
                     }
                 }
-                Front::Plain(id, asked) => {
+                Front::Plain(id, asked, wanted) => {
                     batch.answered = true;
-                    self.search_plain(id, asked).await?;
+                    self.search_plain(id, asked, wanted).await?;
                 }
+                Front::Repeated => batch.answered = true,
                 Front::Part(length) => return Ok(Batch { whole: length, ..batch }),
                 Front::Bad(code, text) => {
                     debug!(peer = %self.peer, text, "LDAP connection closed");
@@ -251,10 +260,8 @@ impl<'s> Connection<'s> {
                 return Front::Bad(Code::ProtocolError, error.to_string());
             }
         };
-        let whole = self.pipe.inbox.get(..length).unwrap_or_default();
-        if let Some((id, asked)) = plain::read(whole, &mut self.compiled) {
-            self.pipe.inbox.advance(length);
-            return Front::Plain(id, asked);
+        if let Some(search) = self.front_search(length) {
+            return search;
         }
         let mut message = self.pipe.inbox.split_to(length);
         let request = frame::head(&message).and_then(|head| Some((head.id, head.controls()?)));
@@ -270,6 +277,27 @@ impl<'s> Connection<'s> {
                 Front::Bad(Code::ProtocolError, "the message is no LDAP request".into())
             }
         }
+    }
+
+    /// A search without controls that is answered as the same one was before, or that can be read without the codec.
+    fn front_search(&mut self, length: usize) -> Option<Front> {
+        let grounds = (self.sight() == Sight::Everything).then(|| Grounds::of(&self.view));
+        let head = plain::head(self.pipe.inbox.get(..length)?)?;
+        let (Server { repeats, counters, .. }, out) = (self.server, &mut self.pipe.outbox);
+        let front = match grounds.map(|grounds| repeats.answer(head.body, grounds, head.id, out)) {
+            Some(Known::Answered(entries)) => {
+                Counters::count(&counters.searches);
+                Counters::count(&counters.repeated);
+                counters.entries.fetch_add(entries, Relaxed);
+                Front::Repeated
+            }
+            Some(Known::Wanted(mark)) => {
+                Front::Plain(head.id, plain::search(&head, &mut self.compiled)?, Some(mark.with(head.body)))
+            }
+            Some(Known::Nothing) | None => Front::Plain(head.id, plain::search(&head, &mut self.compiled)?, None),
+        };
+        self.pipe.inbox.advance(length);
+        Some(front)
     }
 
     async fn answer(&mut self, request: Request) -> Result<Next, Over> {

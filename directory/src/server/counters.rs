@@ -41,6 +41,8 @@ counters! {
     bytes_out,
     /// Searches begun.
     searches,
+    /// Searches answered as the same one was before.
+    repeated,
     /// Entries sent.
     entries,
     /// Compare operations.

@@ -157,6 +157,14 @@ pub(super) fn paged(value: &[u8]) -> Option<(i64, &[u8])> {
     Some((integer(size)?, cookie))
 }
 
+/// The operation of a whole message, tag and length included, and what follows the message.
+pub(super) fn operation(messages: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, content, behind) = element(messages)?;
+    let (_, _, operation) = element(content)?;
+    let (_, _, controls) = element(operation)?;
+    controls.is_empty().then_some((operation, behind))
+}
+
 fn integer(content: &[u8]) -> Option<i64> {
     let first = *content.first()?;
     let sign = if first & 0x80 == 0 { 0 } else { -1 };

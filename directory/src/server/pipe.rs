@@ -18,7 +18,7 @@ use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite},
     runtime::Handle,
-    time::{Instant, Sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, Sleep, error::Elapsed, sleep_until, timeout_at},
 };
 use wire::Stream;
 
@@ -177,13 +177,13 @@ impl<'a> Pipe<'a> {
         let end = Instant::now() + self.flush_timeout + Duration::from_secs(seconds);
         while !self.outbox.is_empty() {
             let patience = end.min(Instant::now() + self.write_timeout);
-            match timeout_at(patience, poll_fn(|cx| self.poll_progress(cx))).await {
+            match self.until(patience, Self::poll_progress).await {
                 Err(_) => return Err(Over::Slow),
                 Ok(Err(_)) => return Err(Over::Gone),
                 Ok(Ok(())) => {}
             }
         }
-        match timeout(self.write_timeout, poll_fn(|cx| self.poll_out(cx))).await {
+        match self.until(Instant::now() + self.write_timeout, Self::poll_out).await {
             Err(_) => Err(Over::Slow),
             Ok(Err(_)) => Err(Over::Gone),
             Ok(Ok(())) => Ok(()),
@@ -243,7 +243,22 @@ impl<'a> Pipe<'a> {
     /// Closes our side.
     pub(super) async fn close(mut self) {
         // The client may be gone, and it is over either way.
-        let _ = timeout(Duration::from_secs(1), poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx))).await;
+        let shut = |pipe: &mut Self, cx: &mut Context<'_>| Pin::new(&mut pipe.stream).poll_shutdown(cx);
+        let _ = self.until(Instant::now() + Duration::from_secs(1), shut).await;
+    }
+
+    /// Waits for something until a deadline, which the runtime of the timers ends.
+    async fn until<T>(
+        &mut self,
+        deadline: Instant,
+        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Elapsed> {
+        let timers = self.timers;
+        let end = {
+            let _on = timers.enter();
+            timeout_at(deadline, poll_fn(|cx| poll(self, cx)))
+        };
+        end.await
     }
 }
 

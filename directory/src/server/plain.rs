@@ -69,14 +69,20 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// The head of a message that is a search without controls.
+pub(super) fn head(message: &[u8]) -> Option<Head<'_>> {
+    message.first().filter(|first| **first == tag::SEQUENCE)?;
+    frame::head(message).filter(|head| head.operation == frame::tag::SEARCH && !head.has_controls())
+}
+
 /// What a message asks for, if it is a plain search.
 pub(super) fn read(message: &[u8], compiled: &mut Compiled) -> Option<(i32, Asked)> {
-    message.first().filter(|first| **first == tag::SEQUENCE)?;
-    let head = frame::head(message).filter(|head| head.operation == frame::tag::SEARCH && !head.has_controls())?;
+    let head = head(message)?;
     Some((head.id, search(&head, compiled)?))
 }
 
-fn search(head: &Head<'_>, compiled: &mut Compiled) -> Option<Asked> {
+/// What a search asks for, if it is a plain one.
+pub(super) fn search(head: &Head<'_>, compiled: &mut Compiled) -> Option<Asked> {
     let mut parts = Elements(head.body);
     let base = parts.text(tag::OCTETS)?;
     let scope = match parts.count(tag::ENUMERATED)? {

@@ -9,6 +9,9 @@ use std::borrow::Cow;
 use bytes::{BufMut, BytesMut};
 use ldap3_proto::proto::LdapResultCode as Code;
 
+use super::frame;
+use crate::tree::ber;
+
 /// Tags of the responses (RFC 4511 section 4).
 pub(super) mod tag {
     pub(in crate::server) const BIND: u8 = 0x61;
@@ -93,6 +96,20 @@ pub(super) fn message(out: &mut BytesMut, id: i32, tag: u8, operation: impl FnOn
         integer(out, 0x02, id.into());
         constructed(out, tag, operation);
     });
+}
+
+/// Writes a message around each of several operations that are there already, tag and length included.
+pub(super) fn operations(out: &mut BytesMut, id: i32, operations: &[u8]) {
+    let mut rest = operations;
+    while let Some((_, _, behind)) = frame::element(rest) {
+        let operation = rest.get(..rest.len() - behind.len()).unwrap_or_default();
+        let whole = ber::integer_size(id) + operation.len();
+        out.reserve(ber::size(whole));
+        ber::header(ber::SEQUENCE, whole, out);
+        ber::integer(id, out);
+        out.put_slice(operation);
+        rest = behind;
+    }
 }
 
 /// Writes a result without anything else.

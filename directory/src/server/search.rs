@@ -19,11 +19,12 @@ use super::{
     frame::{self, Control},
     judge::{self, Judge},
     pipe::{CHUNK, Over},
+    repeats::Wanted,
     reply::{self, Outcome},
     rootdse::{About, root_dse},
     schema,
     sight::Sight,
-    walk::Sink,
+    walk::{Sink, Walked},
 };
 use crate::{
     dn::Dn,
@@ -66,29 +67,40 @@ impl Connection<'_> {
             }
         };
         match paged {
-            None => self.walk_for_client(id, &prepared).await,
+            None => self.walk_for_client(id, &prepared).await.map(drop),
             Some((size, cookie)) => self.page(id, request, &prepared, size, &cookie).await,
         }
     }
 
-    /// A search that was read without the codec.
-    pub(super) async fn search_plain(&mut self, id: i32, asked: Asked) -> Result<(), Over> {
+    /// A search that was read without the codec. Its answer is kept if it is `wanted` and lasting.
+    pub(super) async fn search_plain(&mut self, id: i32, asked: Asked, wanted: Option<Wanted>) -> Result<(), Over> {
         Counters::count(&self.server.counters.searches);
-        match self.prepare_plain(asked).await {
-            Ok(prepared) => self.walk_for_client(id, &prepared).await,
+        let begin = self.pipe.outbox.len();
+        let prepared = match self.prepare_plain(asked).await {
+            Ok(prepared) => prepared,
             Err(outcome) => {
                 self.done(id, &outcome, None);
-                Ok(())
+                return Ok(());
             }
-        }
-    }
-
-    async fn walk_for_client(&mut self, id: i32, prepared: &Prepared) -> Result<(), Over> {
-        let mut sink = Sink::Client;
-        if let Some((outcome, _)) = self.walk(id, prepared, &mut sink).await? {
-            reply::result(&mut self.pipe.outbox, id, reply::tag::DONE, &outcome);
+        };
+        let walked = self.walk_for_client(id, &prepared).await?;
+        let entries = walked.and_then(|walked| walked.lasting());
+        // A base that only sudo knows is there for a time.
+        let lasts = || prepared.base == self.server.base || self.view.tree.by_dn(&prepared.base).is_some();
+        if let (Some(wanted), Some(entries), Some(messages)) = (wanted, entries, self.pipe.outbox.get(begin..))
+            && lasts()
+        {
+            self.server.repeats.keep(wanted, messages, entries);
         }
         Ok(())
+    }
+
+    async fn walk_for_client(&mut self, id: i32, prepared: &Prepared) -> Result<Option<Walked>, Over> {
+        let walked = self.walk(id, prepared, &mut Sink::Client).await?;
+        if let Some(walked) = &walked {
+            reply::result(&mut self.pipe.outbox, id, reply::tag::DONE, &walked.outcome);
+        }
+        Ok(walked)
     }
 
     /// Answers a base search of the rootDSE or the subschema, which everybody may read.
@@ -231,7 +243,9 @@ impl Connection<'_> {
             return Ok(());
         }
         let mut sink = Sink::List(VecDeque::new());
-        let Some((mut outcome, total)) = self.walk(id, search, &mut sink).await? else { return Ok(()) };
+        let Some(Walked { mut outcome, found: total, .. }) = self.walk(id, search, &mut sink).await? else {
+            return Ok(());
+        };
         let Sink::List(mut nodes) = sink else { return Ok(()) };
         let is_cut = outcome.code == Code::SizeLimitExceeded;
         if outcome.code != Code::Success && !is_cut {

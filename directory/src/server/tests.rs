@@ -4,4 +4,5 @@ mod access;
 mod client;
 mod limits;
 mod operations;
+mod repeats;
 mod world;

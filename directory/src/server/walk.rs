@@ -39,6 +39,23 @@ pub(super) enum Sink {
     List(VecDeque<Arc<Node>>),
 }
 
+/// What a walk came to.
+pub(super) struct Walked {
+    pub(super) outcome: Outcome,
+    /// Entries found.
+    pub(super) found: usize,
+    /// Whether nothing but the entries and roles of the view had a part in it, and nothing of it is sent yet.
+    is_lasting: bool,
+}
+
+impl Walked {
+    /// How many entries there were, if the answer is whole and the same as long as entries and roles are.
+    pub(super) fn lasting(&self) -> Option<u64> {
+        let is_lasting = self.is_lasting && self.outcome.code == Code::Success;
+        is_lasting.then(|| u64::try_from(self.found).ok()).flatten()
+    }
+}
+
 /// Why a walk ends early.
 enum Stop {
     Outcome(Outcome),
@@ -46,14 +63,18 @@ enum Stop {
     Abandoned,
 }
 
+impl Stop {
+    fn walked(self, found: usize) -> Option<Walked> {
+        match self {
+            Self::Outcome(outcome) => Some(Walked { outcome, found, is_lasting: false }),
+            Self::Abandoned => None,
+        }
+    }
+}
+
 impl Connection<'_> {
-    /// Walks through all entries. Returns the outcome and how many entries there were, nothing if nobody waits for it.
-    pub(super) async fn walk(
-        &mut self,
-        id: i32,
-        search: &Prepared,
-        sink: &mut Sink,
-    ) -> Result<Option<(Outcome, usize)>, Over> {
+    /// Walks through all entries. Returns nothing if nobody waits for it.
+    pub(super) async fn walk(&mut self, id: i32, search: &Prepared, sink: &mut Sink) -> Result<Option<Walked>, Over> {
         let (view, clock) = (self.view.clone(), self.clock);
         let stale = self.server.is_stale(clock.now_ms);
         let judge = Judge { access: &view.access, now_s: clock.now_s(), stale };
@@ -63,6 +84,8 @@ impl Connection<'_> {
         let host = if let Sight::Of(host) = &search.sight { Some(&**host) } else { None };
         let mut eyes = host.map(|host| Eyes::new(&self.server.known, &view, host, clock.now_s()));
         let mut found = 0;
+        // Computed attributes are decisions, and a host sees what the policy of the hour lets it.
+        let mut is_lasting = !search.is_computed && host.is_none();
 
         let mut roles = search.sudo.then(|| {
             let tree = view.sudo.tree(host.is_some());
@@ -77,13 +100,15 @@ impl Connection<'_> {
                 (None, None) => walk.step(TURN),
                 (None, Some(_)) => walk.step_unjudged(TURN),
             };
+            // Whether a role is for everybody changes with time.
+            is_lasting &= !(is_role && matches!(step, Step::Found(_)));
             let node = match (step, &mut eyes) {
                 (Step::Found(node), _) if is_role && !view.sudo.sees(node, host, clock.now_s()) => {
                     unseen += 1;
                     if unseen % TURN == 0
                         && let Some(stop) = self.pause(id, search).await?
                     {
-                        return Ok(self.stopped(stop, found));
+                        return Ok(stop.walked(found));
                     }
                     Ok(None)
                 }
@@ -96,28 +121,29 @@ impl Connection<'_> {
                 (Step::TooMany(error), _) => Err(error),
                 (Step::Paused, _) => match self.pause(id, search).await? {
                     None => continue,
-                    Some(stop) => return Ok(self.stopped(stop, found)),
+                    Some(stop) => return Ok(stop.walked(found)),
                 },
-                (Step::End, _) => return Ok(Some((Outcome::SUCCESS, found))),
+                (Step::End, _) => return Ok(Some(Walked { outcome: Outcome::SUCCESS, found, is_lasting })),
             };
             let node = match node {
                 Ok(Some(node)) => node,
                 Ok(None) => continue,
-                Err(error) => return Ok(Some((self.too_many(&error), found))),
+                Err(error) => return Ok(Stop::Outcome(self.too_many(&error)).walked(found)),
             };
             if found == search.limit {
                 Counters::count(&self.server.counters.size_limited);
-                return Ok(Some((Outcome::new(Code::SizeLimitExceeded, ""), found)));
+                return Ok(Stop::Outcome(Outcome::new(Code::SizeLimitExceeded, "")).walked(found));
             }
             found += 1;
             match sink {
                 Sink::Client => self.write(id, &node, search, &judge),
                 Sink::List(list) => list.push_back(node),
             }
-            if (self.pipe.outbox.len() >= CHUNK || found % TURN == 0)
-                && let Some(stop) = self.send(id, search).await?
-            {
-                return Ok(self.stopped(stop, found));
+            if self.pipe.outbox.len() >= CHUNK || found % TURN == 0 {
+                is_lasting = false;
+                if let Some(stop) = self.send(id, search).await? {
+                    return Ok(stop.walked(found));
+                }
             }
         }
     }
@@ -125,13 +151,6 @@ impl Connection<'_> {
     fn too_many(&self, error: &TooMany) -> Outcome {
         Counters::count(&self.server.counters.candidates_limited);
         Outcome::new(Code::AdminLimitExceeded, error.to_string())
-    }
-
-    fn stopped(&self, stop: Stop, found: usize) -> Option<(Outcome, usize)> {
-        match stop {
-            Stop::Outcome(outcome) => Some((outcome, found)),
-            Stop::Abandoned => None,
-        }
     }
 
     /// Sends what was found, however long the client takes for it, then pauses.

@@ -8,11 +8,11 @@ use std::{
 
 use inventory::{
     Grant, Host, HostKey, HostState, State,
-    change::Row,
+    change::{Author, ChangeSet, Row, RowChange},
     entry::{Attribute, DIRECTORY, Entry, EntryId, Value},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use wire::{Limits, TlsIdentity, accept_loop};
 
@@ -123,6 +123,8 @@ pub(super) struct World {
     pub(super) ldaps: SocketAddr,
     pub(super) authority: Issuer,
     pub(super) age_ms: Arc<AtomicU64>,
+    pub(super) views: Arc<Views>,
+    states: watch::Sender<Arc<State>>,
     decisions: Decisions,
     shutdown: CancellationToken,
     dir: tempfile::TempDir,
@@ -139,7 +141,10 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let config: Config = configured(more);
         let config = Arc::new(config);
-        let state = State::from_rows(1, 1, 7, rows).unwrap();
+        let state = Arc::new(State::from_rows(1, 1, 7, rows).unwrap());
+        let views = Arc::new(Views::new(state.clone(), &Dn::parse(BASE).unwrap()));
+        let (states, followed) = watch::channel(state);
+        tokio::spawn(views.clone().follow(followed, |_, _| ()));
         let authority = authority();
         let tls = identity(dir.path(), &authority);
         let limits = Arc::new(Limits::new(1000, 1000));
@@ -147,7 +152,7 @@ impl World {
         let age_ms = Arc::new(AtomicU64::new(0));
         let age = age_ms.clone();
         let server = Server::new(Parts {
-            views: Arc::new(Views::new(Arc::new(state), &Dn::parse(BASE).unwrap())),
+            views: views.clone(),
             passwords: Passwords::new(&config, dir.path(), |_, _| None).unwrap(),
             config,
             decisions: decisions.clone(),
@@ -170,7 +175,20 @@ impl World {
             address
         };
         let (plain, ldaps) = (listen(None).await, listen(Some(tls)).await);
-        Self { server, plain, ldaps, authority, age_ms, decisions, shutdown, dir }
+        Self { server, plain, ldaps, authority, age_ms, views, states, decisions, shutdown, dir }
+    }
+
+    /// Puts rows in place of others, and waits until lookups see it.
+    pub(super) async fn change(&self, changes: Vec<(Option<Row>, Option<Row>)>) {
+        let state = self.states.borrow().clone();
+        let author = Author { who: "test".into(), when_ms: 0, why: String::new() };
+        let rows = changes.into_iter().map(|(old, new)| RowChange { old, new }).collect();
+        let set = ChangeSet { epoch: 1, serial: state.position().serial + 1, author, rows };
+        let state = Arc::new(state.apply(Arc::new(set)).unwrap());
+        self.states.send_replace(state.clone());
+        while self.views.load().position() != state.position() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The decisions in the log.
