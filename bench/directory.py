@@ -59,9 +59,8 @@ def arguments():
     return args
 
 
-def one_search(load, people, rng):
-    """A search of a kind for somebody: filter, attributes, and how many entries must come."""
-    i = rng.randrange(people.count)
+def one_search(load, people, i):
+    """A search of a kind for one of the people: filter, attributes, and how many entries must come."""
     if load == "group":
         wanted = ldap.both(ldap.equals("objectClass", "posixGroup"), ldap.equals("memberUid", uid(i)))
         return wanted, ["cn", "gidNumber"], people.groups_of[i]
@@ -74,8 +73,9 @@ def prepare(server, people):
     loads = {}
     for load in LOADS:
         for depth in {depth for depth, *_ in KINDS}:
-            rng = random.Random(f"{load} {depth}")
-            batches = [[one_search(load, people, rng) for _ in range(depth)] for _ in range(200 if depth > 1 else 2000)]
+            count = 200 if depth > 1 else min(2000, people.count)
+            numbers = random.Random(f"{load} {depth}").sample(range(people.count), min(count * depth, people.count))
+            batches = [[one_search(load, people, i) for i in numbers[at:at + depth]] for at in range(0, len(numbers), depth)]
             loads[load, depth] = ldap.Load(server.port, batches, BASE)
     return loads
 
@@ -88,22 +88,27 @@ def side_by_side(args, servers, people):
         for load in LOADS:
             for depth, is_new, words, _ in KINDS:
                 for server in servers:
+                    before = directories.repeated(server)
                     result = prepared[server.name][load, depth].run(args.seconds, server.cpu_seconds, is_new)
                     server.check()
+                    searches, repeated = (after - earlier for after, earlier in zip(directories.repeated(server), before, strict=True))
+                    result["known"] = repeated / searches if searches else None
                     figures.setdefault((server.name, load, words), []).append(result)
                     say(f"round {number + 1}: {server.name} {load}, {words}: {result['us']:.2f} us/search, {result['per_s']:.0f}/s")
     return figures
 
 
 def report_searches(figures, servers, people, verdicts):
-    table = Table(f"{people.count:,} people, CPU us per search", *(server.name for server in servers), "searches/s", "ratio to slapd")
+    table = Table(f"{people.count:,} people, CPU us per search", *(server.name for server in servers), "searches/s", "answered as before",
+                  "ratio to slapd")
     for load in LOADS:
         for _, _, words, limit in KINDS:
             runs = [figures[server.name, load, words] for server in servers]
             us = [f"{statistics.median(run['us'] for run in of):.2f}" for of in runs]
             rates = " / ".join(f"{statistics.median(run['per_s'] for run in of):,.0f}" for of in runs)
             ratio = statistics.median(a["us"] / b["us"] for a, b in zip(runs[-1], runs[0], strict=True))
-            table.add(f"{load}, {words}", *us, rates, f"{ratio:.3f}")
+            known = [run["known"] for run in runs[-1] if run["known"] is not None]
+            table.add(f"{load}, {words}", *us, rates, f"{statistics.median(known):.0%}" if known else "", f"{ratio:.3f}")
             if len(servers) > 1 and limit:
                 verdicts.check(f"CPU per search, {load}, {words}, ratio to slapd", ratio, limit, "")
     table.print()

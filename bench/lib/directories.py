@@ -4,6 +4,8 @@ import shutil
 import socket
 import subprocess
 import time
+import tomllib
+import urllib.request
 
 from ldap import SUBTREE, Connection, Refused, equals
 from measure import LOAD_CPU, SERVER_CPU
@@ -111,6 +113,16 @@ socket = "{out}/control.sock"
     return config
 
 
+def repeated(server):
+    """How many searches gatehouse has answered, and how many of them as the same one was before; 0 of slapd."""
+    if not server.metrics:
+        return 0, 0
+    with urllib.request.urlopen(server.metrics, timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    return tuple(next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f'gatehouse_ldap_events_total{{event="{event}"}}'))
+                 for event in ("searches", "repeated"))
+
+
 def from_file(ldif):
     return f'ldif = "{ldif}"\n'
 
@@ -120,4 +132,6 @@ def from_slapd(port):
 
 
 def start_gatehouse(binary, config, port, cpus=BOTH_CPUS, log="log"):
-    return Server("gatehouse", [str(binary), "serve", "--config", str(config)], config.parent / log, port, cpus)
+    server = Server("gatehouse", [str(binary), "serve", "--config", str(config)], config.parent / log, port, cpus)
+    server.metrics = f"http://{tomllib.loads(config.read_text())['admin']['listen']}/metrics"
+    return server

@@ -145,10 +145,13 @@ class Load:
         return size
 
     def spelled_anew(self):
-        """All batches in words that were never sent before, and that mean the same."""
+        """All batches, of one search each, in words that were not sent before and that mean the same."""
         self.spellings += 1
-        letters = b"".join(bytes([octet ^ 0x20 if self.spellings >> bit & 1 else octet]) for bit, octet in enumerate(b"objectClass"))
-        return [(text.replace(b"objectClass", letters, count), size, count) for text, size, count in self.batches]
+        word = b"objectClass"
+        if self.spellings >> len(word):
+            raise SystemExit("every spelling has been sent; choose a shorter load")
+        letters = bytes(octet ^ 0x20 if self.spellings >> bit & 1 else octet for bit, octet in enumerate(word))
+        return [(text.replace(word, letters, 1), size, count) for text, size, count in self.batches]
 
     def run(self, seconds, cpu_seconds, is_new=False):
         """Sends batches for some seconds: microseconds of the server's CPU for a search, and searches a second.

@@ -13,6 +13,8 @@ class Server:
 
     def __init__(self, name, command, log, port=None, cpus=None):
         self.name, self.port, self.log = name, port, pathlib.Path(log)
+        # Where it tells what it has counted, if it does.
+        self.metrics = None
         # Before it starts: servers count their processors to decide how many threads they run.
         begin = None if cpus is None else lambda: os.sched_setaffinity(0, cpus)
         with open(log, "a") as out:

@@ -7,7 +7,7 @@
 //!
 //! What is limited: message size before and after a bind, nesting, controls, filter parts, DN length, entries, time and
 //! candidates of a search, entries kept for further pages, idle time, and the time in which a client must read; each
-//! has a counter in [`Counters`]. Connections are limited by [`wire::Limits`]. Operations that wait are limited by the
+//! has a counter in [`Counters`]. Answers that are kept because they are asked for again are bounded, too. Connections are limited by [`wire::Limits`]. Operations that wait are limited by the
 //! octets that are taken in beforehand; what a client sends beyond stays in its own socket.
 //!
 //! Who sees what: without a bind the rootDSE and the subschema, unless the network is in `allow_anonymous`; a bound
@@ -93,10 +93,11 @@ pub struct Parts {
     pub age: Age,
     /// Certificate for StartTLS, with roots for clients if hosts are known by certificates.
     pub tls: Option<TlsIdentity>,
-    /// The limits of the accept loops, for the time and the counters of StartTLS handshakes.
+    /// The limits of the accept loops, for the time and the counters of StartTLS handshakes. With the same timers, if the
+    /// connections' own runtime has none.
     pub limits: Arc<Limits>,
-    /// The runtime that ends waits. A runtime that has a timer sets the kernel's at every turn, which one that answers
-    /// requests need not pay; so connections live on one runtime and their alarms on another.
+    /// The runtime that ends waits and judges passwords. A runtime that has timers looks for one that is due at every
+    /// turn, which one that answers requests need not pay; so connections may live on one without.
     pub timers: Handle,
 }
 

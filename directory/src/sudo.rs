@@ -182,7 +182,7 @@ impl SudoRoles {
         if is_host { &self.exact } else { &self.general }
     }
 
-    /// The USN of the newest change to a role.
+    /// A USN since which no role has changed as everybody but hosts sees it, time left aside.
     pub fn changed_usn(&self) -> u64 {
         self.general.changed_usn()
     }

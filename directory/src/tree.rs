@@ -52,7 +52,7 @@ pub struct Tree {
     unreadable: usize,
     epoch: u32,
     serial: u64,
-    /// The USN of the newest change to what is shown.
+    /// See [`Tree::changed_usn`].
     changed: u64,
 }
 
@@ -82,8 +82,8 @@ impl Tree {
     /// change that is forgotten: a client that asks for what changed since is told too much, never too little.
     pub fn build(state: &State) -> Self {
         let position = state.position();
-        let changed = usn(position.epoch, position.serial);
-        let mut tree = Self { epoch: position.epoch, serial: position.serial, changed, ..Self::default() };
+        let now = usn(position.epoch, position.serial);
+        let mut tree = Self { epoch: position.epoch, serial: position.serial, changed: now, ..Self::default() };
         let mut changed = HashMap::new();
         let mut forgotten = position.serial;
         for set in state.history().filter(|set| set.epoch == position.epoch) {
@@ -126,7 +126,8 @@ impl Tree {
         usn(self.epoch, self.serial)
     }
 
-    /// The USN of the newest change to an entry. Trees of one directory that have it in common show the same.
+    /// A USN since which no entry has changed: that of the newest change to one, or of the state that the tree was built
+    /// of. Trees of one directory that have it in common show the same.
     pub fn changed_usn(&self) -> u64 {
         self.changed
     }
@@ -205,7 +206,7 @@ impl Tree {
 
 /// How a tree changes.
 impl Tree {
-    /// Takes in one entry in place of another: how a tree is kept that is made of other things than the state's entries.
+    /// Takes in one entry in place of another.
     pub(crate) fn set(&mut self, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>, usn: u64) {
         match (old, new) {
             (Some(old), Some(new)) => self.change(old, new, usn),

@@ -5,7 +5,7 @@
 //! ended, the thread ends with them.
 //!
 //! These runtimes have no timers: looking for one that is due would be part of every answer. What ends a wait, or judges
-//! passwords, is on the node's own runtime.
+//! passwords, is on the node's own runtime, whose threads give way to answers.
 
 use std::pin::Pin;
 

@@ -128,13 +128,13 @@ impl Limits {
         self
     }
 
-    /// As [`tokio::time::sleep`].
+    /// As [`tokio::time::sleep`], on the runtime that has timers.
     pub(crate) fn sleep(&self, time: Duration) -> Sleep {
         let _on = self.timers.as_ref().map(Handle::enter);
         sleep(time)
     }
 
-    /// As [`tokio::time::timeout`].
+    /// As [`tokio::time::timeout`], on the runtime that has timers.
     pub(crate) fn timeout<F: Future>(&self, time: Duration, future: F) -> Timeout<F> {
         let _on = self.timers.as_ref().map(Handle::enter);
         timeout(time, future)

@@ -1,6 +1,6 @@
 //! Bind (RFC 4511 section 4.2, RFC 4513 section 5).
 
-use std::sync::Arc;
+use std::{panic::resume_unwind, sync::Arc};
 
 use compact_str::CompactString;
 use ldap3_proto::proto::{LdapBindCred, LdapBindRequest, LdapResultCode as Code, SaslCredentials};
@@ -112,13 +112,23 @@ impl Connection<'_> {
     }
 
     /// Has a password judged on the runtime that has timers: whoever judges waits for the upstream and for its turn.
+    /// If that panics, so does the connection.
     async fn check(&self, found: Option<Arc<inventory::Entry>>, dn: &Dn, password: &str, is_secure: bool) -> Checked {
+        if !is_secure {
+            return Checked::NotSecure;
+        }
         let Parts { passwords, timers, .. } = &self.server.parts;
         let (passwords, dn, peer) = (passwords.clone(), dn.clone(), self.peer);
         let password = Zeroizing::new(password.as_bytes().to_vec());
         let check = async move { passwords.check(found, dn.as_str(), &password, peer, is_secure).await };
-        // The task ends early only if it panics, which is told then, or with the node.
-        AbortOnDropHandle::new(timers.spawn(check)).await.unwrap_or(Checked::Unavailable)
+        match AbortOnDropHandle::new(timers.spawn(check)).await {
+            Ok(checked) => checked,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The node ends.
+                Err(_) => Checked::Unavailable,
+            },
+        }
     }
 
     /// Records a bind that was judged. The others have counters: nobody may fill the log without a try at a password.

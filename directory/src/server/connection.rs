@@ -22,7 +22,7 @@ use super::{
     pages::Pages,
     pipe::{CHUNK, Over, Pipe},
     plain, readable,
-    repeats::{Grounds, Known, Wanted},
+    repeats::{Grounds, Recalled, Wanted},
     reply::{self, Outcome},
     sight::{Sight, Who},
 };
@@ -281,20 +281,21 @@ impl<'s> Connection<'s> {
 
     /// A search without controls that is answered as the same one was before, or that can be read without the codec.
     fn front_search(&mut self, length: usize) -> Option<Front> {
-        let grounds = (self.sight() == Sight::Everything).then(|| Grounds::of(&self.view));
         let head = plain::head(self.pipe.inbox.get(..length)?)?;
+        let grounds = (self.sight() == Sight::Everything).then(|| Grounds::of(&self.view));
         let (Server { repeats, counters, .. }, out) = (self.server, &mut self.pipe.outbox);
         let front = match grounds.map(|grounds| repeats.answer(head.body, grounds, head.id, out)) {
-            Some(Known::Answered(entries)) => {
+            Some(Recalled::Answered(entries)) => {
                 Counters::count(&counters.searches);
                 Counters::count(&counters.repeated);
                 counters.entries.fetch_add(entries, Relaxed);
                 Front::Repeated
             }
-            Some(Known::Wanted(mark)) => {
-                Front::Plain(head.id, plain::search(&head, &mut self.compiled)?, Some(mark.with(head.body)))
+            recalled => {
+                let asked = plain::search(&head, &mut self.compiled)?;
+                let mark = if let Some(Recalled::Nothing(mark)) = recalled { Some(mark) } else { None };
+                Front::Plain(head.id, asked, mark.and_then(|mark| repeats.note(mark, head.body)))
             }
-            Some(Known::Nothing) | None => Front::Plain(head.id, plain::search(&head, &mut self.compiled)?, None),
         };
         self.pipe.inbox.advance(length);
         Some(front)

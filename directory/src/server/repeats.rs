@@ -7,9 +7,10 @@
 //! time, a control. With any change of an entry or of a role all that is kept is void.
 //!
 //! Every answering thread has a table of its own, so nothing is locked: [`SETS`] sets of [`WAYS`] answers of at most
-//! [`ANSWER_MAX`] octets to questions of at most [`QUESTION_MAX`]: 4 MiB with ordinary answers, 13 MiB at most. A set
-//! that is full gives way to a question only when that comes back before another new one, so that a client that asks for
-//! everybody once does not drive out what is asked all day.
+//! [`ANSWER_MAX`] octets to questions of at most [`QUESTION_MAX`]: 4 MiB with ordinary answers, 13 MiB at most, void ones
+//! included until others take their place. The first time that a question is asked it is only noted, so that a client
+//! that asks for everybody once drives nothing out; when it comes back before [`WAYS`] other new ones of its set, the
+//! answer is kept.
 
 use std::{cell::RefCell, hash::BuildHasher};
 
@@ -51,16 +52,16 @@ pub(super) struct Repeats {
 }
 
 /// What is known of a question.
-pub(super) enum Known {
+pub(super) enum Recalled {
     /// The answer is written; it has so many entries.
     Answered(u64),
-    /// Nothing yet, but there is room for the answer.
-    Wanted(Mark),
-    /// Nothing, and there is no room.
-    Nothing,
+    /// Nothing.
+    Nothing(Mark),
+    /// It is too long to be kept, or what it is about is older than what is kept.
+    Never,
 }
 
-/// Where the answer to a question belongs.
+/// A question that was not found: where it belongs.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     key: u64,
@@ -73,16 +74,10 @@ pub(super) struct Wanted {
     question: Box<[u8]>,
 }
 
-impl Mark {
-    pub(super) fn with(self, question: &[u8]) -> Wanted {
-        Wanted { mark: self, question: question.into() }
-    }
-}
-
 /// All answers of a thread, and what they are made of.
 struct Table {
     grounds: Grounds,
-    /// What is asked for the first time meets nothing else.
+    /// Apart from the answers: a question that is not there costs a look at one of these and no more.
     sets: Box<[Set]>,
     slots: Box<[[Slot; WAYS]]>,
 }
@@ -90,9 +85,10 @@ struct Table {
 /// Parts of hashes of questions; 0 is none.
 #[derive(Default, Clone, Copy)]
 struct Set {
+    /// Of those whose answers are kept.
     known: [u32; WAYS],
-    /// The last one for which there was no room.
-    newcomer: u32,
+    /// Of the last ones that were not, newest first.
+    newcomers: [u32; WAYS],
 }
 
 #[derive(Default, Clone)]
@@ -110,28 +106,51 @@ impl Default for Table {
     }
 }
 
+impl Grounds {
+    /// Whether neither part is older.
+    fn is_newer_than(self, other: Self) -> bool {
+        self != other && self.entries >= other.entries && self.roles >= other.roles
+    }
+}
+
 impl Repeats {
     /// Answers the message `id` if the same was asked before. `question` is the request itself, without message ID.
-    pub(super) fn answer(&self, question: &[u8], grounds: Grounds, id: i32, out: &mut BytesMut) -> Known {
+    pub(super) fn answer(&self, question: &[u8], grounds: Grounds, id: i32, out: &mut BytesMut) -> Recalled {
         if question.len() > QUESTION_MAX {
-            return Known::Nothing;
+            return Recalled::Never;
         }
         let key = self.seed.hash_one(question);
         let mut table = self.tables.get_or_default().borrow_mut();
-        table.renew(grounds);
-        if let Some((entries, operations)) = table.find(key, question) {
-            reply::operations(out, id, operations);
-            return Known::Answered(entries);
+        if grounds.is_newer_than(table.grounds) {
+            table.grounds = grounds;
+            table.sets.fill(Set::default());
         }
-        if table.has_room(key) { Known::Wanted(Mark { key, grounds }) } else { Known::Nothing }
+        // A batch of requests that takes long is answered from the view that it began with.
+        if table.grounds != grounds {
+            return Recalled::Never;
+        }
+        match table.find(key, question) {
+            Some((entries, operations)) => {
+                reply::operations(out, id, operations);
+                Recalled::Answered(entries)
+            }
+            None => Recalled::Nothing(Mark { key, grounds }),
+        }
+    }
+
+    /// Notes a question that was not found. Whoever asked it lately as well wants its answer kept.
+    pub(super) fn note(&self, mark: Mark, question: &[u8]) -> Option<Wanted> {
+        let is_back = self.tables.get_or_default().borrow_mut().note(mark.key);
+        is_back.then(|| Wanted { mark, question: question.into() })
     }
 
     /// Keeps the answer to a question: `messages` is all of it, with `entries` entries.
     pub(super) fn keep(&self, wanted: Wanted, messages: &[u8], entries: u64) {
-        if messages.len() > ANSWER_MAX {
+        let Wanted { mark: Mark { key, grounds }, question } = wanted;
+        let mut table = self.tables.get_or_default().borrow_mut();
+        if messages.is_empty() || messages.len() > ANSWER_MAX || table.grounds != grounds {
             return;
         }
-        let Wanted { mark: Mark { key, grounds }, question } = wanted;
         let length = question.len();
         let mut octets = question.into_vec();
         octets.reserve_exact(messages.len());
@@ -141,10 +160,7 @@ impl Repeats {
             octets.extend_from_slice(operation);
             rest = behind;
         }
-        let slot = Slot { octets: octets.into(), question: length, entries };
-        let mut table = self.tables.get_or_default().borrow_mut();
-        table.renew(grounds);
-        table.put(key, slot);
+        table.put(key, Slot { octets: octets.into(), question: length, entries });
     }
 }
 
@@ -155,14 +171,6 @@ fn place(key: u64) -> (usize, u32) {
 }
 
 impl Table {
-    /// Forgets what was made of something else.
-    fn renew(&mut self, grounds: Grounds) {
-        if self.grounds != grounds {
-            self.grounds = grounds;
-            self.sets.fill(Set::default());
-        }
-    }
-
     fn find(&self, key: u64, question: &[u8]) -> Option<(u64, &[u8])> {
         let (set, tag) = place(key);
         let way = self.sets.get(set)?.known.iter().position(|known| *known == tag)?;
@@ -171,12 +179,16 @@ impl Table {
         (asked == question && !operations.is_empty()).then_some((slot.entries, operations))
     }
 
-    /// Whether there is room for a new question, or it has come back so soon that another gives way.
-    fn has_room(&mut self, key: u64) -> bool {
+    /// Whether a question has come back; if not it is noted.
+    fn note(&mut self, key: u64) -> bool {
         let (set, tag) = place(key);
         let Some(set) = self.sets.get_mut(set) else { return false };
-        let is_back = std::mem::replace(&mut set.newcomer, tag) == tag;
-        is_back || set.known.iter().any(|known| *known == 0 || *known == tag)
+        let is_back = set.newcomers.contains(&tag);
+        if !is_back {
+            set.newcomers.rotate_right(1);
+            set.newcomers[0] = tag;
+        }
+        is_back
     }
 
     /// Puts an answer in place of one to the same question, of none, or of any other.
@@ -221,10 +233,18 @@ mod tests {
 
     /// Asks, and has what is wanted kept. Returns whether the answer was there.
     fn ask(repeats: &Repeats, question: &[u8], grounds: Grounds) -> bool {
+        keep(repeats, question, grounds, &messages(1, &[9]))
+    }
+
+    fn keep(repeats: &Repeats, question: &[u8], grounds: Grounds, messages: &[u8]) -> bool {
         match repeats.answer(question, grounds, 1, &mut BytesMut::new()) {
-            Known::Answered(_) => return true,
-            Known::Wanted(mark) => repeats.keep(mark.with(question), &messages(1, &[9]), 1),
-            Known::Nothing => {}
+            Recalled::Answered(_) => return true,
+            Recalled::Nothing(mark) => {
+                if let Some(wanted) = repeats.note(mark, question) {
+                    repeats.keep(wanted, messages, 1);
+                }
+            }
+            Recalled::Never => {}
         }
         false
     }
@@ -240,11 +260,11 @@ mod tests {
             let said = messages(first, &values);
             let mut out = BytesMut::from(&b"before"[..]);
             let is_short = question.len() <= QUESTION_MAX && said.len() <= ANSWER_MAX;
-            if let Known::Wanted(mark) = repeats.answer(&question, NOW, first, &mut out) {
-                repeats.keep(mark.with(&question), &said, values.len() as u64);
+            for _ in 0..2 {
+                prop_assert!(!keep(&repeats, &question, NOW, &said));
             }
             let known = repeats.answer(&question, NOW, again, &mut out);
-            prop_assert_eq!(matches!(known, Known::Answered(entries) if entries == values.len() as u64), is_short);
+            prop_assert_eq!(matches!(known, Recalled::Answered(1)), is_short);
             if is_short {
                 prop_assert_eq!(operations(&out[6..]), operations(&said));
                 let id = frame::element(frame::element(&out[6..]).unwrap().1).unwrap();
@@ -254,32 +274,48 @@ mod tests {
     }
 
     #[test]
-    fn any_change_makes_all_void() {
+    fn any_change_makes_all_void_and_what_is_older_changes_nothing() {
         let repeats = Repeats::default();
-        assert!(!ask(&repeats, b"q", NOW) && ask(&repeats, b"q", NOW));
-        for grounds in [Grounds { entries: 8, ..NOW }, Grounds { roles: 4, ..NOW }, NOW] {
-            assert!(!ask(&repeats, b"q", grounds) && ask(&repeats, b"q", grounds), "{grounds:?}");
+        let asked = |grounds| [0; 3].map(|_| ask(&repeats, b"q", grounds));
+        let entry = Grounds { entries: 8, ..NOW };
+        let both = Grounds { roles: 4, ..entry };
+        for grounds in [NOW, entry, both] {
+            assert_eq!(asked(grounds), [false, false, true], "{grounds:?}");
         }
+        for older in [NOW, entry, Grounds { entries: 9, roles: 1 }] {
+            assert_eq!(asked(older), [false; 3], "{older:?}");
+        }
+        assert!(ask(&repeats, b"q", both));
+    }
+
+    #[test]
+    fn an_answer_that_took_until_a_change_is_not_kept() {
+        let repeats = Repeats::default();
+        assert!(!ask(&repeats, b"q", NOW));
+        let Recalled::Nothing(mark) = repeats.answer(b"q", NOW, 1, &mut BytesMut::new()) else { panic!() };
+        let wanted = repeats.note(mark, b"q").unwrap();
+        let later = Grounds { entries: 8, ..NOW };
+        assert!(!ask(&repeats, b"other", later));
+        repeats.keep(wanted, &messages(1, &[9]), 1);
+        assert!(!ask(&repeats, b"q", later));
     }
 
     #[test]
     fn who_asks_for_everybody_once_does_not_drive_out_what_is_asked_all_day() {
         let repeats = Repeats::default();
-        let daily: Vec<_> = (0..1000u32).map(|number| number.to_be_bytes()).collect();
-        for question in &daily {
-            ask(&repeats, question, NOW);
-        }
-        for number in 0..20_000u32 {
-            assert!(!ask(&repeats, &[&b"once"[..], &number.to_be_bytes()].concat(), NOW));
-        }
-        let left = daily.iter().filter(|question| ask(&repeats, *question, NOW)).count();
-        assert!(left > 980, "{left}");
-        // All is full now, and who comes back gets in.
-        for number in 0..1000u32 {
-            let question = [&b"often"[..], &number.to_be_bytes()].concat();
-            let asked = [0; 3].map(|_| ask(&repeats, &question, NOW));
-            assert!(!asked[0] && asked[2]);
-        }
+        let sweep = |name: &[u8]| {
+            for number in 0..50_000u32 {
+                assert!(!ask(&repeats, &[name, &number.to_be_bytes()].concat(), NOW));
+            }
+        };
+        let daily: Vec<_> = (0..2000u32).map(|number| number.to_be_bytes()).collect();
+        let known = || daily.iter().filter(|question| ask(&repeats, *question, NOW)).count();
+        sweep(b"before");
+        let first = [0; 3].map(|_| known());
+        assert!(first[0] == 0 && first[2] > 1900, "{first:?}");
+        sweep(b"after");
+        assert_eq!(known(), known());
+        assert!(known() > 1900);
     }
 
     #[test]
@@ -289,8 +325,8 @@ mod tests {
         assert!(long.len() <= ANSWER_MAX);
         for number in 0..100_000u32 {
             let question = [&number.to_be_bytes()[..], &[0; QUESTION_MAX - 4]].concat();
-            if let Known::Wanted(mark) = repeats.answer(&question, NOW, 1, &mut BytesMut::new()) {
-                repeats.keep(mark.with(&question), &long, 1);
+            for _ in 0..2 {
+                keep(&repeats, &question, NOW, &long);
             }
         }
         let table = repeats.tables.get().unwrap().borrow();
@@ -302,13 +338,12 @@ mod tests {
     #[test]
     fn what_is_no_whole_answer_is_not_kept() {
         let repeats = Repeats::default();
-        let Known::Wanted(mark) = repeats.answer(b"q", NOW, 1, &mut BytesMut::new()) else { panic!() };
         let whole = messages(1, &[9]);
-        repeats.keep(mark.with(b"q"), &whole[..whole.len() - 1], 1);
         let mut controlled = BytesMut::new();
         reply::result_with(&mut controlled, 1, reply::tag::DONE, &Outcome::new(Code::Success, ""), "1.2", b"");
-        repeats.keep(mark.with(b"q"), &controlled, 0);
-        repeats.keep(mark.with(b"q"), &[], 0);
-        assert!(matches!(repeats.answer(b"q", NOW, 1, &mut BytesMut::new()), Known::Wanted(_)));
+        for (question, messages) in [(b"a", &whole[..whole.len() - 1]), (b"b", &controlled[..]), (b"c", &[])] {
+            assert_eq!([0; 4].map(|_| keep(&repeats, question, NOW, messages)), [false; 4]);
+        }
+        assert_eq!([0; 3].map(|_| keep(&repeats, b"d", NOW, &whole)), [false, false, true]);
     }
 }

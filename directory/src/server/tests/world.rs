@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::Path,
+    pin::Pin,
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -147,7 +148,8 @@ impl World {
         tokio::spawn(views.clone().follow(followed, |_, _| ()));
         let authority = authority();
         let tls = identity(dir.path(), &authority);
-        let limits = Arc::new(Limits::new(1000, 1000));
+        let timers = tokio::runtime::Handle::current();
+        let limits = Arc::new(Limits::new(1000, 1000).with_timers(timers.clone()));
         let decisions = Decisions::open(&dir.path().join("decisions"), 1 << 20).unwrap();
         let age_ms = Arc::new(AtomicU64::new(0));
         let age = age_ms.clone();
@@ -160,21 +162,29 @@ impl World {
             age: Box::new(move |_| Some(age.load(std::sync::atomic::Ordering::Relaxed)).filter(|age| *age < u64::MAX)),
             tls: Some(tls.clone()),
             limits: limits.clone(),
-            timers: tokio::runtime::Handle::current(),
+            timers,
         });
         let server = Arc::new(server.unwrap());
         let shutdown = CancellationToken::new();
-        let listen = async |tls: Option<TlsIdentity>| {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut accepting: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+        let mut listen = |tls: Option<TlsIdentity>| {
+            let listener = wire::listen("127.0.0.1:0".parse().unwrap()).unwrap();
             let (address, server, is_tls) = (listener.local_addr().unwrap(), server.clone(), tls.is_some());
             let serve = move |stream, peer, local| {
                 let server = server.clone();
                 async move { server.serve(stream, peer, local, is_tls).await }
             };
-            tokio::spawn(accept_loop(listener, limits.clone(), tls, shutdown.clone(), serve));
+            let (limits, shutdown) = (limits.clone(), shutdown.clone());
+            accepting.push(Box::pin(async move {
+                let listener = TcpListener::from_std(listener).unwrap();
+                accept_loop(listener, limits, tls, shutdown, serve).await;
+            }));
             address
         };
-        let (plain, ldaps) = (listen(None).await, listen(Some(tls)).await);
+        let (plain, ldaps) = (listen(None), listen(Some(tls)));
+        // As in a node: without timers.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        std::thread::spawn(move || runtime.block_on(futures_util::future::join_all(accepting)));
         Self { server, plain, ldaps, authority, age_ms, views, states, decisions, shutdown, dir }
     }
 
