@@ -113,14 +113,15 @@ socket = "{out}/control.sock"
     return config
 
 
-def repeated(server):
-    """How many searches gatehouse has answered, and how many of them as the same one was before; 0 of slapd."""
+def counted_searches(server):
+    """How many searches gatehouse has answered, and how many of them from a kept answer; nothing if that is not told."""
     if not server.metrics:
-        return 0, 0
-    with urllib.request.urlopen(server.metrics, timeout=10) as response:
+        return None
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server.metrics, timeout=10) as response:
         lines = response.read().decode().splitlines()
-    return tuple(next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f'gatehouse_ldap_events_total{{event="{event}"}}'))
-                 for event in ("searches", "repeated"))
+    events = dict(line.rsplit(" ", 1) for line in lines if line.startswith("gatehouse_ldap_events_total"))
+    counts = [events.get(f'gatehouse_ldap_events_total{{event="{event}"}}') for event in ("searches", "repeated")]
+    return None if None in counts else [float(count) for count in counts]
 
 
 def from_file(ldif):

@@ -147,11 +147,25 @@ class Load:
     def spelled_anew(self):
         """All batches, of one search each, in words that were not sent before and that mean the same."""
         self.spellings += 1
-        word = b"objectClass"
-        if self.spellings >> len(word):
+        bits, batches = self.spellings, self.batches
+        for word in (b"objectClass", b"posix"):
+            spelled = bytes(octet ^ 0x20 if bits >> bit & 1 else octet for bit, octet in enumerate(word))
+            bits >>= len(word)
+            batches = [(text.replace(word, spelled, 1), size, count) for text, size, count in batches]
+        if bits:
             raise SystemExit("every spelling has been sent; choose a shorter load")
-        letters = bytes(octet ^ 0x20 if self.spellings >> bit & 1 else octet for bit, octet in enumerate(word))
-        return [(text.replace(word, letters, 1), size, count) for text, size, count in self.batches]
+        return batches
+
+    def repeat(self, passes):
+        """Sends all batches that many times."""
+        buffer, sock = bytearray(1 << 20), self.connection.socket
+        for text, expected, _ in self.batches * passes:
+            sock.sendall(text)
+            while expected > 0:
+                n = sock.recv_into(buffer)
+                if not n:
+                    raise SystemExit("the server closed the connection")
+                expected -= n
 
     def run(self, seconds, cpu_seconds, is_new=False):
         """Sends batches for some seconds: microseconds of the server's CPU for a search, and searches a second.

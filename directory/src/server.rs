@@ -7,8 +7,9 @@
 //!
 //! What is limited: message size before and after a bind, nesting, controls, filter parts, DN length, entries, time and
 //! candidates of a search, entries kept for further pages, idle time, and the time in which a client must read; each
-//! has a counter in [`Counters`]. Answers that are kept because they are asked for again are bounded, too. Connections are limited by [`wire::Limits`]. Operations that wait are limited by the
-//! octets that are taken in beforehand; what a client sends beyond stays in its own socket.
+//! has a counter in [`Counters`]. Connections are limited by [`wire::Limits`]. Operations that wait are limited by the
+//! octets that are taken in beforehand; what a client sends beyond stays in its own socket. Answers that are asked for
+//! again are kept in tables of a fixed size.
 //!
 //! Who sees what: without a bind the rootDSE and the subschema, unless the network is in `allow_anonymous`; a bound
 //! person everything but secrets; a host with a certificate everything, or with `views = "host"` only what concerns it.

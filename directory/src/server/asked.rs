@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::Instant;
 
-use super::sight::Sight;
+use super::{repeats::Wanted, sight::Sight};
 use crate::{
     dn::{BadDn, Dn},
     filter::Filter,
@@ -67,6 +67,15 @@ pub(super) struct Asked {
     /// As the client set them; 0 is none.
     pub(super) sizelimit: i32,
     pub(super) timelimit: i32,
+}
+
+/// A search that was read without the codec.
+pub(super) struct Plain {
+    pub(super) asked: Asked,
+    /// What the client sees.
+    pub(super) sight: Sight,
+    /// Set if the answer is to be kept.
+    pub(super) wanted: Option<Wanted>,
 }
 
 /// A search that is ready to walk.

@@ -85,7 +85,7 @@ impl Connection<'_> {
         self.pipe.flush().await?;
         let found = self.view.tree.by_dn(&dn).map(|node| node.entry.clone());
         let is_known = found.is_some();
-        let checked = self.check(found, &dn, password, is_secure).await;
+        let checked = self.check(found, &dn, password, is_secure).await?;
         self.record_bind(is_known.then_some(&dn), checked);
         let (counter, outcome) = match checked {
             Checked::Right { entry, .. } => {
@@ -113,20 +113,27 @@ impl Connection<'_> {
 
     /// Has a password judged on the runtime that has timers: whoever judges waits for the upstream and for its turn.
     /// If that panics, so does the connection.
-    async fn check(&self, found: Option<Arc<inventory::Entry>>, dn: &Dn, password: &str, is_secure: bool) -> Checked {
+    async fn check(
+        &self,
+        found: Option<Arc<inventory::Entry>>,
+        dn: &Dn,
+        password: &str,
+        is_secure: bool,
+    ) -> Result<Checked, Over> {
+        // What is refused in any case is not worth a task.
         if !is_secure {
-            return Checked::NotSecure;
+            return Ok(Checked::NotSecure);
         }
         let Parts { passwords, timers, .. } = &self.server.parts;
         let (passwords, dn, peer) = (passwords.clone(), dn.clone(), self.peer);
         let password = Zeroizing::new(password.as_bytes().to_vec());
-        let check = async move { passwords.check(found, dn.as_str(), &password, peer, is_secure).await };
+        let check = async move { passwords.check(found, dn.as_str(), &password, peer, true).await };
         match AbortOnDropHandle::new(timers.spawn(check)).await {
-            Ok(checked) => checked,
+            Ok(checked) => Ok(checked),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
                 // The node ends.
-                Err(_) => Checked::Unavailable,
+                Err(_) => Err(Over::Gone),
             },
         }
     }

@@ -15,14 +15,14 @@ use wire::Stream;
 
 use super::{
     Server,
-    asked::{Asked, Compiled},
+    asked::{Compiled, Plain},
     counters::Counters,
     frame::{self, BadFrame, Control},
     is_in,
     pages::Pages,
     pipe::{CHUNK, Over, Pipe},
     plain, readable,
-    repeats::{Grounds, Recalled, Wanted},
+    repeats::{Grounds, Recalled},
     reply::{self, Outcome},
     sight::{Sight, Who},
 };
@@ -131,8 +131,8 @@ struct Batch {
 /// What is at the front of the inbox.
 enum Front {
     Whole(Request),
-    /// A search that needed no codec, and whose answer may be worth keeping.
-    Plain(i32, Asked, Option<Wanted>),
+    /// A search that needed no codec.
+    Plain(i32, Plain),
     /// A search that was answered already: the same was asked before.
     Repeated,
     /// Not all of it; the length, if that has arrived.
@@ -223,9 +223,9 @@ impl<'s> Connection<'s> {
                         return Ok(batch);
                     }
                 }
-                Front::Plain(id, asked, wanted) => {
+                Front::Plain(id, plain) => {
                     batch.answered = true;
-                    self.search_plain(id, asked, wanted).await?;
+                    self.search_plain(id, plain).await?;
                 }
                 Front::Repeated => batch.answered = true,
                 Front::Part(length) => return Ok(Batch { whole: length, ..batch }),
@@ -282,7 +282,8 @@ impl<'s> Connection<'s> {
     /// A search without controls that is answered as the same one was before, or that can be read without the codec.
     fn front_search(&mut self, length: usize) -> Option<Front> {
         let head = plain::head(self.pipe.inbox.get(..length)?)?;
-        let grounds = (self.sight() == Sight::Everything).then(|| Grounds::of(&self.view));
+        let sight = self.sight();
+        let grounds = (sight == Sight::Everything).then(|| Grounds::of(&self.view));
         let (Server { repeats, counters, .. }, out) = (self.server, &mut self.pipe.outbox);
         let front = match grounds.map(|grounds| repeats.answer(head.body, grounds, head.id, out)) {
             Some(Recalled::Answered(entries)) => {
@@ -294,7 +295,8 @@ impl<'s> Connection<'s> {
             recalled => {
                 let asked = plain::search(&head, &mut self.compiled)?;
                 let mark = if let Some(Recalled::Nothing(mark)) = recalled { Some(mark) } else { None };
-                Front::Plain(head.id, asked, mark.and_then(|mark| repeats.note(mark, head.body)))
+                let wanted = mark.and_then(|mark| repeats.note(mark, head.body));
+                Front::Plain(head.id, Plain { asked, sight, wanted })
             }
         };
         self.pipe.inbox.advance(length);

@@ -157,7 +157,8 @@ pub(super) fn paged(value: &[u8]) -> Option<(i64, &[u8])> {
     Some((integer(size)?, cookie))
 }
 
-/// The operation of a whole message, tag and length included, and what follows the message.
+/// The operation of a whole message, tag and length included, and what follows the message; nothing if the message has
+/// controls.
 pub(super) fn operation(messages: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, content, behind) = element(messages)?;
     let (_, _, operation) = element(content)?;

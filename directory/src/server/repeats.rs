@@ -4,7 +4,8 @@
 //! the directory the answer to the same words is the same octets. So answers that are short, and whose only grounds are
 //! the entries of the directory, are kept by the words that asked for them: the request without its message ID. What
 //! else an answer could depend on keeps it out: a client that does not see everything, a decision, a role of sudo, the
-//! time, a control. With any change of an entry or of a role all that is kept is void.
+//! time, a control. With any change of an entry all that is kept is void, and with any of a role of sudo as well: that
+//! no role was found is part of an answer.
 //!
 //! Every answering thread has a table of its own, so nothing is locked: [`SETS`] sets of [`WAYS`] answers of at most
 //! [`ANSWER_MAX`] octets to questions of at most [`QUESTION_MAX`]: 4 MiB with ordinary answers, 13 MiB at most, void ones
@@ -32,15 +33,15 @@ const ANSWER_MAX: usize = 1024;
 /// What answers are made of: as long as this is the same, they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grounds {
-    /// The newest change to the entries.
-    entries: u64,
-    /// The newest change to the roles of sudo.
-    roles: u64,
+    /// USN of the newest change to the entries.
+    entries_usn: u64,
+    /// USN of the newest change to the roles of sudo.
+    roles_usn: u64,
 }
 
 impl Grounds {
     pub(super) fn of(view: &View) -> Self {
-        Self { entries: view.tree.changed_usn(), roles: view.sudo.changed_usn() }
+        Self { entries_usn: view.tree.changed_usn(), roles_usn: view.sudo.changed_usn() }
     }
 }
 
@@ -80,6 +81,8 @@ struct Table {
     /// Apart from the answers: a question that is not there costs a look at one of these and no more.
     sets: Box<[Set]>,
     slots: Box<[[Slot; WAYS]]>,
+    /// Whose turn it is to give way in a full set.
+    turn: usize,
 }
 
 /// Parts of hashes of questions; 0 is none.
@@ -87,7 +90,7 @@ struct Table {
 struct Set {
     /// Of those whose answers are kept.
     known: [u32; WAYS],
-    /// Of the last ones that were not, newest first.
+    /// Of the last ones that were asked for the first time, newest first.
     newcomers: [u32; WAYS],
 }
 
@@ -95,21 +98,21 @@ struct Set {
 struct Slot {
     /// The question, then the operations of the answer, one after the other.
     octets: Box<[u8]>,
-    question: usize,
+    question_length: usize,
     entries: u64,
 }
 
 impl Default for Table {
     fn default() -> Self {
         let (sets, slots) = (vec![Set::default(); SETS].into(), vec![<[Slot; WAYS]>::default(); SETS].into());
-        Self { grounds: Grounds { entries: 0, roles: 0 }, sets, slots }
+        Self { grounds: Grounds { entries_usn: 0, roles_usn: 0 }, sets, slots, turn: 0 }
     }
 }
 
 impl Grounds {
     /// Whether neither part is older.
     fn is_newer_than(self, other: Self) -> bool {
-        self != other && self.entries >= other.entries && self.roles >= other.roles
+        self != other && self.entries_usn >= other.entries_usn && self.roles_usn >= other.roles_usn
     }
 }
 
@@ -151,7 +154,7 @@ impl Repeats {
         if messages.is_empty() || messages.len() > ANSWER_MAX || table.grounds != grounds {
             return;
         }
-        let length = question.len();
+        let question_length = question.len();
         let mut octets = question.into_vec();
         octets.reserve_exact(messages.len());
         let mut rest = messages;
@@ -160,7 +163,7 @@ impl Repeats {
             octets.extend_from_slice(operation);
             rest = behind;
         }
-        table.put(key, Slot { octets: octets.into(), question: length, entries });
+        table.put(key, Slot { octets: octets.into(), question_length, entries });
     }
 }
 
@@ -175,7 +178,7 @@ impl Table {
         let (set, tag) = place(key);
         let way = self.sets.get(set)?.known.iter().position(|known| *known == tag)?;
         let slot = self.slots.get(set)?.get(way)?;
-        let (asked, operations) = slot.octets.split_at_checked(slot.question)?;
+        let (asked, operations) = slot.octets.split_at_checked(slot.question_length)?;
         (asked == question && !operations.is_empty()).then_some((slot.entries, operations))
     }
 
@@ -196,7 +199,8 @@ impl Table {
         let (set, tag) = place(key);
         let (Some(Set { known, .. }), Some(slots)) = (self.sets.get_mut(set), self.slots.get_mut(set)) else { return };
         let same = known.iter().position(|known| *known == tag);
-        let way = same.or_else(|| known.iter().position(|known| *known == 0)).unwrap_or(tag as usize % WAYS);
+        self.turn = (self.turn + 1) % WAYS;
+        let way = same.or_else(|| known.iter().position(|known| *known == 0)).unwrap_or(self.turn);
         if let (Some(known), Some(old)) = (known.get_mut(way), slots.get_mut(way)) {
             (*known, *old) = (tag, slot);
         }
@@ -210,7 +214,7 @@ mod tests {
 
     use super::{super::reply::Outcome, *};
 
-    const NOW: Grounds = Grounds { entries: 7, roles: 3 };
+    const NOW: Grounds = Grounds { entries_usn: 7, roles_usn: 3 };
 
     fn messages(id: i32, values: &[usize]) -> BytesMut {
         let mut out = BytesMut::new();
@@ -277,12 +281,12 @@ mod tests {
     fn any_change_makes_all_void_and_what_is_older_changes_nothing() {
         let repeats = Repeats::default();
         let asked = |grounds| [0; 3].map(|_| ask(&repeats, b"q", grounds));
-        let entry = Grounds { entries: 8, ..NOW };
-        let both = Grounds { roles: 4, ..entry };
+        let entry = Grounds { entries_usn: 8, ..NOW };
+        let both = Grounds { roles_usn: 4, ..entry };
         for grounds in [NOW, entry, both] {
             assert_eq!(asked(grounds), [false, false, true], "{grounds:?}");
         }
-        for older in [NOW, entry, Grounds { entries: 9, roles: 1 }] {
+        for older in [NOW, entry, Grounds { entries_usn: 9, roles_usn: 1 }] {
             assert_eq!(asked(older), [false; 3], "{older:?}");
         }
         assert!(ask(&repeats, b"q", both));
@@ -294,7 +298,7 @@ mod tests {
         assert!(!ask(&repeats, b"q", NOW));
         let Recalled::Nothing(mark) = repeats.answer(b"q", NOW, 1, &mut BytesMut::new()) else { panic!() };
         let wanted = repeats.note(mark, b"q").unwrap();
-        let later = Grounds { entries: 8, ..NOW };
+        let later = Grounds { entries_usn: 8, ..NOW };
         assert!(!ask(&repeats, b"other", later));
         repeats.keep(wanted, &messages(1, &[9]), 1);
         assert!(!ask(&repeats, b"q", later));

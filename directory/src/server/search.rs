@@ -13,13 +13,12 @@ use ldap3_proto::proto::{LdapResultCode as Code, LdapSearchRequest, LdapSearchSc
 use tokio::time::Instant;
 
 use super::{
-    asked::{Asked, Prepared},
+    asked::{Asked, Plain, Prepared},
     connection::Connection,
     counters::Counters,
     frame::{self, Control},
     judge::{self, Judge},
     pipe::{CHUNK, Over},
-    repeats::Wanted,
     reply::{self, Outcome},
     rootdse::{About, root_dse},
     schema,
@@ -72,11 +71,12 @@ impl Connection<'_> {
         }
     }
 
-    /// A search that was read without the codec. Its answer is kept if it is `wanted` and lasting.
-    pub(super) async fn search_plain(&mut self, id: i32, asked: Asked, wanted: Option<Wanted>) -> Result<(), Over> {
+    /// A search that was read without the codec. Its answer is kept if that is wanted and it lasts.
+    pub(super) async fn search_plain(&mut self, id: i32, plain: Plain) -> Result<(), Over> {
+        let Plain { asked, sight, wanted } = plain;
         Counters::count(&self.server.counters.searches);
         let begin = self.pipe.outbox.len();
-        let prepared = match self.prepare_plain(asked).await {
+        let prepared = match self.prepare_plain(asked, sight).await {
             Ok(prepared) => prepared,
             Err(outcome) => {
                 self.done(id, &outcome, None);
@@ -133,8 +133,8 @@ impl Connection<'_> {
         true
     }
 
-    async fn prepare_plain(&mut self, asked: Asked) -> Result<Prepared, Outcome> {
-        let sight = self.admitted()?;
+    async fn prepare_plain(&mut self, asked: Asked, sight: Sight) -> Result<Prepared, Outcome> {
+        self.admitted(&sight)?;
         self.reach(&asked.base, &sight).await?;
         Ok(self.prepared(asked, sight))
     }
@@ -145,7 +145,8 @@ impl Connection<'_> {
             Counters::count(&counters.malformed);
             Outcome::new(code, text)
         };
-        let sight = self.admitted()?;
+        let sight = self.sight();
+        self.admitted(&sight)?;
         let base = self.compiled.base(&request.base);
         let base = base.map_err(|error| malformed(Code::InvalidDNSyntax, error.to_string()))?;
         self.reach(&base, &sight).await?;
@@ -161,10 +162,9 @@ impl Connection<'_> {
         Ok(self.prepared(Asked { base, scope, filter, selection, types_only, sizelimit, timelimit }, sight))
     }
 
-    /// What the client sees, if it sees anything and there is something to see.
-    fn admitted(&self) -> Result<Sight, Outcome> {
-        let sight = self.sight();
-        if sight == Sight::Nothing {
+    /// Whether the client sees anything, and there is something to see.
+    fn admitted(&self, sight: &Sight) -> Result<(), Outcome> {
+        if *sight == Sight::Nothing {
             Counters::count(&self.server.counters.denied);
             return Err(self.denied());
         }
@@ -172,7 +172,7 @@ impl Connection<'_> {
             Counters::count(&self.server.counters.no_content);
             return Err(Outcome::new(Code::Unavailable, "no directory content has been received yet"));
         }
-        Ok(sight)
+        Ok(())
     }
 
     /// Whether the base of a search is there for the client.

@@ -5,6 +5,7 @@ use std::{
     path::Path,
     pin::Pin,
     sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use inventory::{
@@ -13,7 +14,11 @@ use inventory::{
     entry::{Attribute, DIRECTORY, Entry, EntryId, Value},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use wire::{Limits, TlsIdentity, accept_loop};
 
@@ -148,7 +153,9 @@ impl World {
         tokio::spawn(views.clone().follow(followed, |_, _| ()));
         let authority = authority();
         let tls = identity(dir.path(), &authority);
-        let timers = tokio::runtime::Handle::current();
+        // As in a node: connections are on a thread without timers, and those are on a runtime that lives longer.
+        let node = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let timers = node.handle().clone();
         let limits = Arc::new(Limits::new(1000, 1000).with_timers(timers.clone()));
         let decisions = Decisions::open(&dir.path().join("decisions"), 1 << 20).unwrap();
         let age_ms = Arc::new(AtomicU64::new(0));
@@ -182,9 +189,11 @@ impl World {
             address
         };
         let (plain, ldaps) = (listen(None), listen(Some(tls)));
-        // As in a node: without timers.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        std::thread::spawn(move || runtime.block_on(futures_util::future::join_all(accepting)));
+        std::thread::spawn(move || {
+            runtime.block_on(futures_util::future::join_all(accepting));
+            drop((runtime, node));
+        });
         Self { server, plain, ldaps, authority, age_ms, views, states, decisions, shutdown, dir }
     }
 
@@ -196,8 +205,10 @@ impl World {
         let set = ChangeSet { epoch: 1, serial: state.position().serial + 1, author, rows };
         let state = Arc::new(state.apply(Arc::new(set)).unwrap());
         self.states.send_replace(state.clone());
+        let end = Instant::now() + Duration::from_secs(20);
         while self.views.load().position() != state.position() {
-            tokio::task::yield_now().await;
+            assert!(Instant::now() < end, "the view follows the state");
+            sleep(Duration::from_millis(1)).await;
         }
     }
 
