@@ -43,6 +43,11 @@ impl Grounds {
     pub(super) fn of(view: &View) -> Self {
         Self { entries_usn: view.tree.changed_usn(), roles_usn: view.sudo.changed_usn() }
     }
+
+    /// Whether a part is newer and none is older.
+    fn is_newer_than(self, other: Self) -> bool {
+        self != other && self.entries_usn >= other.entries_usn && self.roles_usn >= other.roles_usn
+    }
 }
 
 /// The tables of all threads.
@@ -106,13 +111,6 @@ impl Default for Table {
     fn default() -> Self {
         let (sets, slots) = (vec![Set::default(); SETS].into(), vec![<[Slot; WAYS]>::default(); SETS].into());
         Self { grounds: Grounds { entries_usn: 0, roles_usn: 0 }, sets, slots, turn: 0 }
-    }
-}
-
-impl Grounds {
-    /// Whether neither part is older.
-    fn is_newer_than(self, other: Self) -> bool {
-        self != other && self.entries_usn >= other.entries_usn && self.roles_usn >= other.roles_usn
     }
 }
 
