@@ -5,7 +5,10 @@
 //! 503 with the reason.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -84,8 +87,8 @@ pub(crate) struct App {
     pub sources: Arc<Sources>,
     /// The log's level.
     pub log: LogLevel,
-    /// Whether the store held nothing when the node started.
-    pub began_empty: bool,
+    /// Whether the store held nothing when the node started and what its sources hold was not answered yet.
+    pub unfilled: AtomicBool,
     /// The token for writing through HTTP.
     pub token: Arc<Token>,
     /// What the API counts.
@@ -107,18 +110,20 @@ impl App {
     /// Waits until everything is answered from the state that `outcome` speaks of, but not for ever: the change is made.
     async fn answered(&self, outcome: &Outcome) {
         let (Outcome::Applied { position, .. } | Outcome::Unchanged { position }) = outcome else { return };
-        let behind = || {
-            let names = self.names.as_ref().is_some_and(|names| names.serial() < position.serial);
-            names || self.logins.as_ref().is_some_and(|logins| logins.serial() < position.serial)
-        };
         let caught_up = async {
-            while behind() {
+            while self.is_behind(position.serial) {
                 tokio::time::sleep(ANSWERED_LOOK).await;
             }
         };
         if tokio::time::timeout(ANSWERED_TIME, caught_up).await.is_err() {
             tracing::warn!(serial = position.serial, "a change is stored, but its answers are late");
         }
+    }
+
+    /// Whether names or logins are answered from an earlier state than that of `serial`.
+    fn is_behind(&self, serial: u64) -> bool {
+        self.names.as_ref().is_some_and(|names| names.serial() < serial)
+            || self.logins.as_ref().is_some_and(|logins| logins.serial() < serial)
     }
 }
 

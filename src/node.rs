@@ -140,7 +140,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     let opening = format!("opening the store in {}", config.node.data_dir.display());
     let opened = progress::shown(opening, open(&config, start.restored)).await?;
     let keeper = opened.keeper.clone();
-    let began_empty = keeper.state().position().serial == 0;
+    let unfilled = keeper.state().position().serial == 0;
     let names = match bound.names {
         Some(bound) => Some(bound.start(settings(&config), keeper.subscribe(), shutdown.clone(), &mut tasks)?),
         None => None,
@@ -156,7 +156,7 @@ async fn live(start: Start, bound: Bound, token: Arc<Token>) -> Result<(), Failu
     task::spawn(&mut tasks, "store", writer_lives(keeper.subscribe(), shutdown.clone()));
     let reload = Arc::new(Notify::new());
     let sources = Arc::new(Sources::default());
-    let parts = Parts { sources, counts, log: start.log, token, began_empty, shutdown: shutdown.clone() };
+    let parts = Parts { sources, counts, log: start.log, token, unfilled, shutdown: shutdown.clone() };
     let app = assemble(&config, opened, (names, logins, logs), parts);
     follow_folder(&mut tasks, &config, &app, reload.clone(), &shutdown);
     let _ = gate.set(app.clone());
@@ -252,7 +252,7 @@ struct Parts {
     counts: Arc<Counts>,
     log: LogLevel,
     token: Arc<Token>,
-    began_empty: bool,
+    unfilled: bool,
     shutdown: CancellationToken,
 }
 
@@ -271,7 +271,7 @@ fn assemble(
         recovered: opened.recovered,
     };
     let keeper = opened.keeper;
-    let Parts { sources, counts, log, token, began_empty, shutdown } = parts;
+    let Parts { sources, counts, log, token, unfilled, shutdown } = parts;
     let mut registry = Registry::default();
     metrics::register(&mut registry, &facts, keeper.clone(), sources.clone(), counts.clone());
     if let Some(names) = &names {
@@ -294,7 +294,7 @@ fn assemble(
         logs,
         sources,
         log,
-        began_empty,
+        unfilled: unfilled.into(),
         token,
         counts,
         metrics: registry,

@@ -1,6 +1,6 @@
 //! What the node says of itself: status, readiness, metrics, log level, explanations.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{
     Extension, Json,
@@ -60,17 +60,23 @@ pub(crate) async fn ready(Extension(app): Extension<Arc<App>>) -> Result<&'stati
         return unready("the node is stopping".into());
     }
     // A store that was empty at the start beside a source that was never applied would call every name and person unknown.
-    if !app.began_empty {
+    if !app.unfilled.load(Relaxed) {
         return Ok("ready\n");
     }
     if let Some(source) = app.sources.all().into_iter().find(|s| s.ok_ms.is_none()) {
         let why = source.trouble.unwrap_or_else(|| "it is being read".into());
         return unready(format!("the store is new and {} was never applied: {why}", source.name));
     }
-    match app.logins.as_ref().and_then(Logins::never_in_step) {
-        Some(why) => unready(format!("the store is new and the directory was never received: {why}")),
-        None => Ok("ready\n"),
+    if let Some(why) = app.logins.as_ref().and_then(Logins::never_in_step) {
+        return unready(format!("the store is new and the directory was never received: {why}"));
     }
+    // What was applied is in the state, but answers are made from it beside.
+    let serial = app.keeper.state().position().serial;
+    if app.is_behind(serial) {
+        return unready(format!("the store is new and the answers of serial {serial} are being made"));
+    }
+    app.unfilled.store(false, Relaxed);
+    Ok("ready\n")
 }
 
 /// GET /metrics

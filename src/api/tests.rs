@@ -64,7 +64,7 @@ async fn node() -> Node {
         keeper: keeper.clone(),
         names: None,
         logins: None,
-        began_empty: keeper.state().position().serial == 0,
+        unfilled: (keeper.state().position().serial == 0).into(),
         sources,
         log,
         token: Arc::new(Token::read(Some(dir.path().join("token"))).unwrap()),

@@ -6,7 +6,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    harness::{Node, Setup},
+    harness::{Node, Setup, host},
     message::{NOERROR, rtype},
     peers::transfer,
 };
@@ -57,6 +57,16 @@ fn zones_of(inventory: &str) -> String {
         }
     }
     text
+}
+
+/// It was ready once the inventory was stored, and its zones were still being made.
+#[test]
+fn a_new_node_that_is_ready_answers_its_names() {
+    let inventory: String = (0..20_000)
+        .map(|n| host(&format!("web{n}"), "us-east-1a", &format!("10.0.{}.{}", n / 256, n % 256), &[]))
+        .collect();
+    let node = Node::with_inventory(&inventory);
+    assert_eq!(node.ask("web19999.us-east-1a.acme.private", rtype::A).rcode(), NOERROR);
 }
 
 #[test]
