@@ -203,8 +203,7 @@ impl Follower {
         if self.waiting.as_ref() != Some(&waiting) {
             tracing::warn!(id = waiting.id, %why, "the directory is held");
         }
-        self.status.phase(Phase::Held, why);
-        self.status.change(|report| report.held = Some(waiting.id));
+        self.status.phase_with(Phase::Held, why, |report| report.held = Some(waiting.id));
         let until = time::Instant::now() + HELD_EVERY;
         while waiting.is_held(&self.keeper) && time::Instant::now() < until {
             tokio::select! {

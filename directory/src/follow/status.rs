@@ -174,6 +174,11 @@ impl Status {
 
     /// Notes a phase and why; the time stays while both do.
     pub(crate) fn phase(&self, phase: Phase, reason: impl Into<String>) {
+        self.phase_with(phase, reason, |_| ());
+    }
+
+    /// Notes a phase, and at once what belongs to it.
+    pub(crate) fn phase_with(&self, phase: Phase, reason: impl Into<String>, also: impl FnOnce(&mut Report)) {
         let (reason, now) = (reason.into(), now_ms());
         self.change(|report| {
             if report.phase != phase || report.reason.is_empty() != reason.is_empty() || report.since_ms == 0 {
@@ -190,6 +195,7 @@ impl Status {
             if phase != Phase::Held {
                 report.held = None;
             }
+            also(report);
         });
     }
 

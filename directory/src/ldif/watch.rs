@@ -144,8 +144,8 @@ impl Watch {
             Ok(Err(waiting)) => {
                 let (id, reasons) = (waiting.id, &waiting.reasons);
                 let why = format!("change {id} is held: {reasons}; look at it and accept it, or mend the file");
-                self.status.phase(Phase::Held, why);
-                self.status.change(|report| (report.held, report.faults) = (Some(id), Vec::new()));
+                self.status
+                    .phase_with(Phase::Held, why, |report| (report.held, report.faults) = (Some(id), Vec::new()));
                 self.waiting = Some(waiting);
             }
             Err(why) => self.broken(&[LdifError::of_file(why)]),
@@ -155,8 +155,7 @@ impl Watch {
     fn fine(&mut self, at: u64) {
         (self.applied, self.waiting) = (true, None);
         let entries = self.keeper.state().entry_count() as u64;
-        self.status.phase(Phase::Following, "");
-        self.status.change(|report| {
+        self.status.phase_with(Phase::Following, "", |report| {
             report.faults.clear();
             report.entries = entries;
             report.refreshes += 1;
@@ -168,8 +167,7 @@ impl Watch {
         let told: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", self.path.display())).collect();
         let first = told.first().cloned().unwrap_or_default();
         tracing::warn!(faults = told.len(), %first, "the directory is not taken from the file; what was known is served");
-        self.status.phase(Phase::Broken, first);
-        self.status.change(|report| {
+        self.status.phase_with(Phase::Broken, first, |report| {
             report.discarded += 1;
             report.faults = told;
         });
