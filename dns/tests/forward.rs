@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::Ordering::Relaxed,
@@ -20,6 +20,9 @@ use hickory_proto::{
     rr::rdata::opt::{EdnsCode, EdnsOption},
     rr::{RData, RecordType},
 };
+
+#[path = "../../tests/e2e/ports.rs"]
+mod ports;
 
 const ZONE: &str = "\
 $ORIGIN example.
@@ -48,7 +51,7 @@ impl Nsd {
 
     fn try_start(zone: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let address = free_port();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()));
         let large: String = (0..60).map(|n| format!("large 300 IN TXT \"{n:0>100}\"\n")).collect();
         std::fs::write(dir.path().join("zone"), format!("{ZONE}{large}").replace("example.", zone)).unwrap();
         let path = dir.path().display();
@@ -114,17 +117,6 @@ fn spawn(dir: &Path) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     nsd.spawn().expect("nsd is installed (Debian package nsd)")
-}
-
-/// A port that is free for TCP and UDP.
-fn free_port() -> SocketAddr {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
 }
 
 fn config(upstreams: &[SocketAddr]) -> Config {

@@ -1,7 +1,12 @@
 //! The watched folder: edits, breakage, healing, removal, and saving as editors do.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use inventory::source::{Defaults, Reading, watch_folder};
 use tokio::{
@@ -109,11 +114,17 @@ fn a_file_that_is_written_slowly_is_not_taken_by_halves() {
     assert_eq!(watched.next(), "1 files: a.z.acme");
     let mut file = fs::File::create(watched.file("b.toml")).unwrap();
     let text: String = (1..=9).map(|n| host(&format!("b{n}"), 10 + n)).collect();
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     for line in text.lines() {
-        // Each line arrives within the second that the file must be still.
         std::io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(60));
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
     }
-    let next = watched.next();
+    let mut next = watched.next();
+    // Each line arrived within the second that the file must be still, unless the machine stood still itself.
+    while longest > Duration::from_millis(500) && !next.ends_with("b9.z.acme") {
+        next = watched.next();
+    }
     assert!(next.starts_with("2 files: a.z.acme b1.z.acme") && next.ends_with("b9.z.acme"), "{next}");
 }

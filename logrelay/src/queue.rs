@@ -197,6 +197,8 @@ mod tests {
             let (queue, half) = (queue.clone(), half.clone());
             async move { queue.put(&half, 1).await }
         });
+        tokio::task::yield_now().await;
+        assert_eq!((queue.pending(), waiting.is_finished()), (1, false));
         let first = queue.take().await.unwrap();
         assert_eq!((first.count, queue.pending()), (1, 1));
         queue.delivered(first.count);

@@ -249,6 +249,10 @@ impl Udp {
         if self.socket.send(bytes).is_err() {
             self.socket.send(bytes).ok()?;
         }
+        self.receive()
+    }
+
+    fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 65_535];
         let length = self.socket.recv(&mut buffer).ok()?;
         Some(buffer[..length].to_vec())
@@ -266,11 +270,15 @@ impl Udp {
     pub(crate) fn try_ask(&mut self, question: &Question) -> Option<Message> {
         for _ in 0..3 {
             self.next_id = self.next_id.wrapping_add(1);
-            let Some(reply) = self.raw(&question.encode(self.next_id), Duration::from_secs(1)) else { continue };
-            let message =
-                Message::decode(&reply).unwrap_or_else(|| panic!("unreadable reply to {question:?}: {reply:02x?}"));
-            if message.id == self.next_id {
-                return Some(message);
+            let mut reply = self.raw(&question.encode(self.next_id), Duration::from_secs(1));
+            while let Some(bytes) = reply {
+                let message =
+                    Message::decode(&bytes).unwrap_or_else(|| panic!("unreadable reply to {question:?}: {bytes:02x?}"));
+                if message.id == self.next_id {
+                    return Some(message);
+                }
+                // A late one, to an earlier try.
+                reply = self.receive();
             }
         }
         None

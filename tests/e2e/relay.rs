@@ -13,7 +13,7 @@ use std::{
 
 use nix::sys::socket::{Backlog, listen};
 
-use crate::ports::free_port;
+use crate::{harness::wait_for, ports::free_port};
 
 /// How often the threads look whether the relay has changed.
 const TICK: Duration = Duration::from_millis(20);
@@ -35,7 +35,9 @@ struct Shared {
 
 impl Relay {
     pub(crate) fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
+        // A process that another test is just starting may share the port's probe until it becomes its program.
+        let port = free_port();
+        let listener = wait_for("the relay's port", || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         listener.set_nonblocking(true).unwrap();
         let relay = Self {
             address: listener.local_addr().unwrap(),
@@ -127,18 +129,19 @@ fn a_black_hole_answers_nobody_and_can_be_left() {
     });
     let relay = Relay::to(target);
     let mut stream = TcpStream::connect(relay.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let ask = |stream: &mut TcpStream| {
         stream.write_all(b"x").unwrap();
         stream.read(&mut [0]).is_ok_and(|n| n == 1)
     };
     assert!(ask(&mut stream));
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     relay.black_hole();
     assert!(!ask(&mut stream), "an established connection hangs");
     let new = TcpStream::connect_timeout(&relay.address, Duration::from_millis(300));
     assert!(new.is_err(), "so does the handshake of a new one");
     relay.pass();
-    crate::harness::wait_for("the relay to pass again", || {
+    wait_for("the relay to pass again", || {
         let mut stream = TcpStream::connect_timeout(&relay.address, Duration::from_secs(3)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         ask(&mut stream).then_some(())

@@ -117,7 +117,8 @@ async fn a_provider_that_is_gone_costs_nothing_and_its_return_is_noticed() {
         report.trouble_since_ms,
         "since when it is down, not since the last attempt"
     );
-    assert!(follower.status.age_ms(now_ms()).unwrap() >= now_ms() - begin - 1, "it ages");
+    let now = now_ms();
+    assert!(follower.status.age_ms(now).unwrap() >= now - begin - 1, "it ages");
 
     // The session log was in memory: the first answer after a restart is a present phase.
     slapd.launch();
@@ -406,7 +407,7 @@ async fn the_first_refresh_and_every_change_are_quick() {
         let begin = Instant::now();
         ldap.modify(&dn, vec![ldap3::Mod::Replace("loginShell", values)]).await.unwrap().success().unwrap();
         while watch.borrow_and_update().entry(id).unwrap().text("loginShell") != Some(shell.as_str()) {
-            tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("published").unwrap();
+            tokio::time::timeout(Duration::from_secs(60), watch.changed()).await.expect("published").unwrap();
         }
         times.push(begin.elapsed());
     }

@@ -22,6 +22,7 @@ use nix::{
 use crate::tools::{append, balance, chunk, drain, durable, numbers, open, open_on, options, pending};
 
 /// Every named point, and at which passing the child dies.
+/// Points and at which passing the end comes. Those of the cursor are passed five times a second, whatever is appended.
 const POINTS: [(&str, u64); 14] = [
     ("spool.before-write", 9),
     ("spool.half-write", 9),
@@ -31,9 +32,9 @@ const POINTS: [(&str, u64); 14] = [
     ("seal.before", 3),
     ("seal.after-create", 3),
     ("seal.before-dirsync", 3),
-    ("cursor.before-write", 3),
-    ("cursor.half-write", 3),
-    ("cursor.before-sync", 3),
+    ("cursor.before-write", 6),
+    ("cursor.half-write", 6),
+    ("cursor.before-sync", 6),
     ("delete.before", 2),
     ("delete.after-cursor-sync", 2),
     ("delete.half", 2),

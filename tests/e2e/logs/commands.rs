@@ -148,7 +148,7 @@ fn labels_follow_the_inventory_on_an_open_connection() {
 #[test]
 fn destinations_change_while_connections_stay() {
     let [tcp] = addresses();
-    let node = node(&to_one_file(&format!("\"tcp://{tcp}\""), ""));
+    let mut node = node(&to_one_file(&format!("\"tcp://{tcp}\""), ""));
     let mut stream = TcpStream::connect(tcp).unwrap();
     let mut say = |text: &str| stream.write_all((line(text) + "\n").as_bytes()).unwrap();
     say("one");
@@ -184,6 +184,7 @@ fn destinations_change_while_connections_stay() {
     // A configuration that is wrong changes nothing.
     fs::write(&file, other.replace("to = [\"other\"]", "to = [\"nowhere\"]")).unwrap();
     node.signal("HUP");
+    wait_for("the refusal", || node.process().log().contains("the log relay stays as it is").then_some(()));
     say("four");
     wait_for("the line after the wrong configuration", || {
         super::lines_of(&node.path("other.log")).iter().any(|line| line == "four").then_some(())

@@ -249,6 +249,12 @@ fn logrotate_rotates_what_is_written_and_what_is_followed() {
     fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let state = followed.path().join("state");
     run("logrotate", ["--force", "--state", state.to_str().unwrap(), config.to_str().unwrap()]).expect_ok();
+    // The file is reopened after logrotate has gone on.
+    let held = |link: std::path::PathBuf| fs::read_link(link).is_ok_and(|path| path.ends_with("out.log.1"));
+    wait_for("the rotated file to be let go", || {
+        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        (!links.map_while(Result::ok).any(|link| held(link.path()))).then_some(())
+    });
     append("after");
     let fresh = wait_for("a line in the new file", || {
         let lines = super::lines_of(&out(&node));
