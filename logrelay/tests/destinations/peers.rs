@@ -61,8 +61,10 @@ fn numbers(dir: &Path) -> Vec<u64> {
 async fn all_arrive(dir: &Path, config: &str, keys: &str, port: u16) {
     let _peer = Rsyslog::start(dir, config, port).await;
     let mut sink = sink(keys);
-    let mut sequence = 1;
-    for size in [1, 10, 1000, 4000] {
+    // Under TLS rsyslog may reset the first connection after the one that was closed at once, to see whether it listens.
+    assert_eq!(persist(&mut sink, &numbered(1..2), NOW).await, Some(1));
+    let mut sequence = 2;
+    for size in [10, 1000, 4000] {
         assert_eq!(deliver(&mut sink, &numbered(sequence..sequence + size), NOW).await.messages, size);
         sequence += size;
     }

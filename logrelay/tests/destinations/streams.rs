@@ -183,8 +183,11 @@ async fn breaks_within_a_chunk_lose_nothing() {
                 into.lock().unwrap().extend_from_slice(&octets[..n]);
                 total += n;
             }
-            // What its kernel has acknowledged and it has not read would be lost with it: no sender can know.
+            // What its kernel has acknowledged and it has not read would be lost with it: no sender can know. The
+            // sender has this thread, too, so all that comes now is on its way already.
             let mut stream = stream.into_std().unwrap();
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             while let Ok(n @ 1..) = std::io::Read::read(&mut stream, &mut octets) {
                 into.lock().unwrap().extend_from_slice(&octets[..n]);
             }
