@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use crate::{
     harness::{run, wait_for},
     region::{HERE, Plan, Region, content, search},
-    slapd::{BASE, GROUPS, PEOPLE, Person, READER, dn_of, group, skeleton},
+    slapd::{BASE, GROUPS, PEOPLE, Person, READER, READER_SECRET, dn_of, group, skeleton},
 };
 
 #[test]
@@ -227,6 +227,7 @@ fn a_secret_that_is_rotated_is_read_anew() {
     assert!(region.slapd.process().terminate());
     region.slapd.launch();
     region.slapd.replace(READER, "userPassword", &["rotated-secret"]);
+    assert_ne!(READER_SECRET, "rotated-secret");
     std::fs::write(region.node.path("ldap.secret"), "rotated-secret\n").unwrap();
     assert!(region.slapd.process().terminate());
     region.slapd.launch();

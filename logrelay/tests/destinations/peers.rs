@@ -39,8 +39,7 @@ impl Rsyslog {
             .expect("rsyslogd is installed (apt-get install rsyslog rsyslog-relp rsyslog-gnutls)");
         let started = Self(child);
         let errors = || fs::read_to_string(dir.join("err")).unwrap_or_default();
-        until(&format!("rsyslog listens: {}", errors()), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
-            .await;
+        until(&format!("rsyslog listens: {}", errors()), || listens(port)).await;
         started
     }
 }
@@ -52,6 +51,14 @@ impl Drop for Rsyslog {
     }
 }
 
+/// Whether somebody listens at a TCP port of 127.0.0.1, by what the kernel says: a connection that is closed at once
+/// would be one more for the receiver to deal with, beside the first real one.
+fn listens(port: u16) -> bool {
+    // The local address in hexadecimal digits, the remote one, and the state LISTEN.
+    let socket = format!(" 0100007F:{port:04X} 00000000:0000 0A ");
+    fs::read_to_string("/proc/net/tcp").unwrap().contains(&socket)
+}
+
 /// The numbers of the messages in the file, in their order.
 fn numbers(dir: &Path) -> Vec<u64> {
     let text = fs::read_to_string(dir.join("out")).unwrap_or_default();
@@ -61,10 +68,8 @@ fn numbers(dir: &Path) -> Vec<u64> {
 async fn all_arrive(dir: &Path, config: &str, keys: &str, port: u16) {
     let _peer = Rsyslog::start(dir, config, port).await;
     let mut sink = sink(keys);
-    // Under TLS rsyslog may reset the first connection after the one that was closed at once, to see whether it listens.
-    assert_eq!(persist(&mut sink, &numbered(1..2), NOW).await, Some(1));
-    let mut sequence = 2;
-    for size in [10, 1000, 4000] {
+    let mut sequence = 1;
+    for size in [1, 10, 1000, 4000] {
         assert_eq!(deliver(&mut sink, &numbered(sequence..sequence + size), NOW).await.messages, size);
         sequence += size;
     }

@@ -21,8 +21,8 @@ use nix::{
 
 use crate::tools::{append, balance, chunk, drain, durable, numbers, open, open_on, options, pending};
 
-/// Every named point, and at which passing the child dies.
-/// Points and at which passing the end comes. Those of the cursor are passed five times a second, whatever is appended.
+/// Every named point, and at which passing the child dies. Those of the cursor are passed five times a second, whatever
+/// is appended.
 const POINTS: [(&str, u64); 14] = [
     ("spool.before-write", 9),
     ("spool.half-write", 9),
