@@ -23,6 +23,8 @@ use super::target::Target;
 const STEP: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
+/// Largest segment of a send queue, in octets: what Linux hands to a network card at once (GSO).
+const SEGMENT_MAX: usize = 64 << 10;
 /// Octets asked for the send buffer of a stream. The kernel doubles it; it bounds what a break leaves in doubt.
 const STREAM_BUFFER: u32 = 256 << 10;
 /// Octets asked for the send buffer of a datagram socket.
@@ -61,7 +63,8 @@ impl Connection {
     /// Octets that may be lost with the connection although they were written.
     pub(super) fn in_doubt(&self) -> usize {
         let buffer = SockRef::from(self.tcp()).send_buffer_size().unwrap_or(2 * STREAM_BUFFER as usize);
-        buffer + if matches!(self, Self::Tls(_)) { TLS_BUFFER } else { 0 }
+        // While there is any room in the buffer, the kernel takes one segment more, whole.
+        buffer + SEGMENT_MAX + if matches!(self, Self::Tls(_)) { TLS_BUFFER } else { 0 }
     }
 
     /// Whether the peer has said something since it was last listened to. Asks the kernel itself: what the runtime knows of
