@@ -1,10 +1,10 @@
 //! What was written to a stream last, and may not have arrived.
 //!
 //! A write to a TCP socket succeeds when the kernel has the octets; those that the peer has not confirmed are lost with
-//! the connection. At most a send buffer of them is unconfirmed, so the last octets of that number are kept, and sent
-//! again after a break: some messages come twice instead of not at all.
+//! the connection. At most a send buffer of them and one segment are unconfirmed, so the last octets of that number are
+//! kept, and sent again after a break: some messages come twice instead of not at all.
 //!
-//! Limits: the send buffer, and the chunk in which it begins. A crash loses it: RELP is for those who need more.
+//! Limits: the send buffer and a segment, and the chunk in which they begin. A crash loses it: RELP is for those who need more.
 
 use std::collections::VecDeque;
 
